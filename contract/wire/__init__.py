@@ -1,0 +1,1 @@
+"""What travels between gateway and centre: topics, envelope, records, receipts, commands, status."""
