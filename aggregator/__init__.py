@@ -1,0 +1,1 @@
+"""The server: collects from the gateways, shows, calls people and governs."""
