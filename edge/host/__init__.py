@@ -1,0 +1,1 @@
+"""The box itself: service manager, health figures, control socket."""

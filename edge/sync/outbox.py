@@ -1,0 +1,160 @@
+"""Outbox: which records are owed to the aggregator, as a cursor over the stores, not a copy.
+
+Pure: it is told what the lanes hold, what was sent and what came back, and says what to send
+next. The rules of sessions and receipts are here; bytes and sockets are in `uplink`.
+
+A session is one birth and the receipt that echoes it. Before that receipt nothing but the
+tail is sent. Only that receipt may take an earlier claim back; later ones only add, and only
+if they come from the same ingest process. A receipt of another process, or none within
+`PATIENCE_US` although records are out, asks for a new session.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from contract.wire.receipt import Receipt, SequenceSet
+from contract.wire.records import Lane
+from contract.wire.status import LaneRange
+
+WINDOW_MESSAGES: Final = 32
+WINDOW_BYTES: Final = 4 * 1024 * 1024
+PATIENCE_US: Final = 20_000_000
+"""Silence after which a session is opened anew: far above a commit, far below a shift."""
+GREETING_PATIENCE_US: Final = 10_000_000
+"""Silence after a birth before it is published again."""
+
+
+class Flight(NamedTuple):
+    """One record on its way."""
+
+    lane: Lane
+    seq: int
+
+
+class Settled(NamedTuple):
+    """What a receipt changed: lanes whose held set is new, and whether it went backwards."""
+
+    lanes: tuple[Lane, ...]
+    backwards: bool
+    started: bool
+
+
+class Outbox:
+    """What is held up there, what is on its way, what comes next, for one store."""
+
+    def __init__(self, store: int, held: Mapping[Lane, SequenceSet]) -> None:
+        self.store = store
+        self.held: dict[Lane, SequenceSet] = {lane: held[lane].copy() for lane in Lane}
+        self.session = 0
+        self.ingest: int | None = None
+        self._answered = False
+        self._flights: dict[Flight, int] = {}
+        self._quiet_since_us = 0
+
+    @property
+    def is_open(self) -> bool:
+        """True once the aggregator has said what it holds in this session."""
+        return self._answered
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Packed size of all records on their way."""
+        return sum(self._flights.values())
+
+    @property
+    def in_flight(self) -> int:
+        """Number of records on their way."""
+        return len(self._flights)
+
+    def begin(self, session: int, now_us: int) -> None:
+        """A birth with this fresh session number was (or is being) published."""
+        self.session = session
+        self._answered = False
+        self._flights.clear()
+        self._quiet_since_us = now_us
+
+    def needs_session(self, now_us: int) -> bool:
+        """True when the aggregator has been silent too long for what it owes an answer to."""
+        quiet = now_us - self._quiet_since_us
+        if not self._answered:
+            return quiet > GREETING_PATIENCE_US
+        return bool(self._flights) and quiet > PATIENCE_US
+
+    def receive(self, receipt: Receipt, now_us: int) -> Settled | None:
+        """Take a receipt in.
+
+        Returns:
+            What it changed; None if it says nothing for this session, in which case
+            `wants_session` tells whether it came from a process not spoken to yet.
+        """
+        if receipt.store != self.store:
+            return None
+        if receipt.session:
+            if receipt.session != self.session or self._answered:
+                return None
+            return self._start(receipt, now_us)
+        if not self._answered or receipt.ingest != self.ingest:
+            return None
+        changed = []
+        for lane, held in receipt.held.items():
+            before = self.held[lane].copy()
+            self.held[lane].update(SequenceSet.of(held))
+            if self.held[lane] != before:
+                changed.append(lane)
+        if changed:
+            self._quiet_since_us = now_us
+        self._land()
+        return Settled(tuple(changed), backwards=False, started=False)
+
+    def wants_session(self, receipt: Receipt) -> bool:
+        """True when a receipt proves that another ingest process has taken over."""
+        if receipt.store != self.store or not self._answered:
+            return False
+        return receipt.ingest != self.ingest
+
+    def _start(self, receipt: Receipt, now_us: int) -> Settled:
+        backwards = False
+        for lane in Lane:
+            theirs = SequenceSet.of(receipt.held[lane]) if lane in receipt.held else SequenceSet()
+            ours = self.held[lane]
+            backwards |= any(True for first, last in ours.ranges() for _ in theirs.missing(first, last))
+            self.held[lane] = theirs
+        self.ingest = receipt.ingest
+        self._answered = True
+        self._quiet_since_us = now_us
+        self._land()
+        return Settled(tuple(Lane), backwards, started=True)
+
+    def _land(self) -> None:
+        for flight in [f for f in self._flights if f.seq in self.held[f.lane]]:
+            del self._flights[flight]
+
+    def sent(self, lane: Lane, seq: int, size: int, now_us: int) -> None:
+        """A record of `size` bytes goes out now."""
+        if not self._flights:
+            self._quiet_since_us = now_us
+        self._flights[Flight(lane, seq)] = size
+
+    def owed(self, lane: Lane, lane_range: LaneRange) -> int:
+        """How many records of a lane the aggregator does not hold."""
+        last = lane_range.next - 1
+        return sum(b - a + 1 for a, b in self.held[lane].missing(lane_range.oldest, last))
+
+    def next(self, lane: Lane, lane_range: LaneRange, at_most: int) -> list[int]:
+        """Numbers to send next within the window: events newest first, segments oldest first."""
+        room = min(at_most, WINDOW_MESSAGES - len(self._flights))
+        if not self._answered or room <= 0 or self.bytes_in_flight >= WINDOW_BYTES:
+            return []
+        missing = list(self.held[lane].missing(lane_range.oldest, lane_range.next - 1))
+        chosen: list[int] = []
+        if lane is Lane.EVENT:
+            spans = (range(last, first - 1, -1) for first, last in reversed(missing))
+        else:
+            spans = (range(first, last + 1) for first, last in missing)
+        for span in spans:
+            for seq in span:
+                if Flight(lane, seq) not in self._flights:
+                    chosen.append(seq)
+                    if len(chosen) == room:
+                        return chosen
+        return chosen
