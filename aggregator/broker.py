@@ -8,6 +8,7 @@ Debian's own service and `/etc/mosquitto` stay as they are. Certificates come fr
 
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -249,17 +250,33 @@ def running(folder: Path) -> int | None:
         return None
 
 
-def end_sessions(folder: Path) -> bool:
+def end_sessions(folder: Path, patience_s: float = 10.0) -> bool:
     """Stop the broker that runs in `folder`, so that whoever keeps it alive starts it afresh.
 
-    Gives whether there was one to stop. A reload by SIGHUP refuses newcomers but leaves the live
-    session of a revoked certificate running; a fresh start knows only the new list.
+    Gives whether there was one. Returns when it is gone; killed after `patience_s`. A reload by
+    SIGHUP refuses newcomers but leaves the live session of a revoked certificate running; a fresh
+    start knows only the new list.
+
+    Raises:
+        PermissionError: the broker is another account's; call as that account or as root.
     """
     pid = running(folder)
     if pid is None:
         return False
     try:
-        os.kill(pid, signal.SIGTERM)
+        handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return False
+    try:
+        # The handle pins the process; look again, for the number may have changed hands before.
+        if running(folder) != pid:
+            return False
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            signal.pidfd_send_signal(handle, sign)
+            if select.select([handle], [], [], patience_s)[0]:
+                break
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)
     return True

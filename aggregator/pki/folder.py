@@ -28,6 +28,7 @@ from aggregator.pki.certificates import (
     Authority,
     Issuer,
     NotThere,
+    PkiError,
     checked_host,
     checked_name,
     client_certificate,
@@ -42,6 +43,8 @@ from aggregator.pki.certificates import (
     revocation_list,
     server_certificate,
 )
+
+_FORMAT = 1
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -60,7 +63,7 @@ class Issued(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: int = 1
+    format: int = _FORMAT
     crl_number: int = 0
     issued: tuple[Issued, ...] = ()
 
@@ -254,9 +257,17 @@ class PkiFolder:
 
     def _read(self) -> _Ledger:
         try:
-            return msgspec.json.decode((self.folder / "issued.json").read_bytes(), type=_Ledger)
+            ledger = msgspec.json.decode((self.folder / "issued.json").read_bytes(), type=_Ledger)
         except FileNotFoundError:
             return _Ledger()
+        except msgspec.DecodeError as err:
+            raise PkiError(f"{self.folder / 'issued.json'}: {err}; restore it from the backup") from err
+        if ledger.format != _FORMAT:
+            raise PkiError(
+                f"{self.folder / 'issued.json'} has format {ledger.format}, this program knows {_FORMAT}; "
+                "run the program that wrote it"
+            )
+        return ledger
 
     def _write(self, ledger: _Ledger) -> None:
         text = msgspec.json.format(msgspec.json.encode(ledger), indent=1)
