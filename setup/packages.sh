@@ -16,8 +16,6 @@ policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
 if [ "${1:-}" = --install ]; then
     shift
     export DEBIAN_FRONTEND=noninteractive
-    had_broker=no
-    ! command -v mosquitto >/dev/null || had_broker=yes
     saved=$policy.before-feldwarte
     restore() {
         rm -f "$policy"
@@ -34,10 +32,9 @@ if [ "${1:-}" = --install ]; then
     apt-get install -y --no-install-recommends "$@"
     case " $* " in
     *' mosquitto '*)
-        # Ours runs with its own configuration and ports; a second one at each boot helps nobody.
-        if [ "$had_broker" = no ] && command -v systemctl >/dev/null; then
-            systemctl disable mosquitto.service >/dev/null 2>&1 || true
-        fi
+        # It was not here before, so nobody relies on its service. Ours runs with its own
+        # configuration and ports; a second broker at each boot helps nobody.
+        ! command -v systemctl >/dev/null || systemctl disable mosquitto.service >/dev/null 2>&1 || true
         ;;
     esac
     exit 0
