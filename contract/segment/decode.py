@@ -1,0 +1,555 @@
+"""Reading a segment: the head at once, the rest only when asked. docs/segment-format.md draws the bytes.
+
+Whatever the bytes are, the only exception is SegmentError, and nothing is unpacked before its size
+is known to be within the limits and its checksum is right.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+from pcodec import standalone
+
+from contract.segment.digest import MASK, digest
+from contract.segment.layout import (
+    CRC,
+    DECIMALS_MAX,
+    GOOD_BELOW,
+    HEAD_MAX,
+    MAGIC,
+    PACKED_MAX,
+    PREAMBLE,
+    QUALITIES,
+    RAW,
+    SIGNAL_MAX,
+    TIME_MAX_US,
+    UNPACKED_MAX,
+    VERSION,
+    Bools,
+    Codec,
+    Damaged,
+    Extra,
+    Figures,
+    Float64s,
+    Int64s,
+    Kind,
+    SegmentError,
+    Shape,
+    Statistics,
+    UInt8s,
+    UInt64s,
+    Unsupported,
+    unpacked_size,
+    width_of_row,
+)
+from contract.segment.statistics import numbers, statistics_from
+
+ReadSlice = Callable[[int, int], bytes]
+"""Gives `length` bytes of the body from `offset`: (offset, length)."""
+
+_ZSTD_MAGIC = zstandard.FRAME_HEADER
+_WINDOW_MAX = 1 << 27
+_shape = msgspec.msgpack.Decoder(Shape)
+_figures = msgspec.msgpack.Decoder(Figures)
+
+
+def _unframe(packed: bytes, size: int, part: str) -> bytes:
+    """Content of a zstd frame without magic, which must be exactly `size` long (-1: up to HEAD_MAX)."""
+    whole = _ZSTD_MAGIC + packed
+    try:
+        stated = zstandard.get_frame_parameters(whole)
+        limit = HEAD_MAX if size < 0 else size
+        if stated.content_size > limit or (size >= 0 and stated.content_size != size):
+            raise Damaged(f"{part}: would unpack to {stated.content_size} bytes, not {limit}")
+        if stated.dict_id or stated.window_size > _WINDOW_MAX:
+            raise Damaged(f"{part}: a zstd frame of a kind that segments do not use")
+        content = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompress(
+            whole, max_output_size=stated.content_size, allow_extra_data=False
+        )
+    except zstandard.ZstdError as err:
+        raise Damaged(f"{part}: {err}") from err
+    if len(content) != stated.content_size:
+        raise Damaged(f"{part}: unpacks to {len(content)} bytes, expected {stated.content_size}")
+    return content
+
+
+def _unpcodec(block: bytes, values: npt.NDArray[Any], part: str) -> None:
+    """Fill `values` from a pcodec stream that holds exactly as many."""
+    try:
+        progress = standalone.simple_decompress_into(block, values)
+    except (RuntimeError, TypeError, ValueError) as err:
+        raise Damaged(f"{part}: {err}") from err
+    except BaseException as err:
+        # pcodec is Rust: a panic there is no Exception here, and nothing else about it is special.
+        if type(err).__name__ != "PanicException":
+            raise
+        raise Damaged(f"{part}: {err}") from err
+    if progress.n_processed != len(values) or not progress.finished:
+        raise Damaged(f"{part}: not {len(values)} numbers")
+
+
+def _from_planes(stream: bytes | memoryview, rows: int, kind: str) -> npt.NDArray[Any]:
+    """Numbers of byte planes, see encode's `byte_planes`."""
+    width = int(kind[-1])
+    flat = np.frombuffer(stream, np.uint8)
+    if width == 1:
+        return flat
+    return np.ascontiguousarray(flat.reshape(width, rows).T).reshape(-1).view(kind)
+
+
+class Segment:
+    """A packed segment, opened. Columns and axes are numbered from 0 in the order of the head.
+
+    Args:
+        head: as stored.
+        body: as stored; or a function that gives slices of it; or None after it has been dropped. Then head,
+            statistics and all properties still answer.
+
+    Raises:
+        Damaged: the head, or the body's length.
+        Unsupported: a version of the layout this program does not know.
+    """
+
+    def __init__(self, head: bytes, body: bytes | ReadSlice | None) -> None:
+        self._head = head
+        self._crc, shape_frame, self._figures_frame = _split(head)
+        try:
+            self._shape = _shape.decode(_unframe(shape_frame, -1, "head"))
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as err:
+            raise Damaged(f"head: {err}") from err
+        shape = self._shape
+        _check_shape(shape)
+        self.group, self.epoch = shape.group, shape.epoch
+        self.count, self.digest = shape.count, shape.digest
+        self.t_min_us, self.t_max_us = shape.t_min_us, shape.t_max_us
+        self.signals: tuple[int, ...] = tuple(accumulate(shape.columns.signal_step))
+        self._offsets = [0, *accumulate(length + CRC.size for length in shape.blocks)]
+        if isinstance(body, bytes | bytearray | memoryview) and len(body) != self._offsets[-1]:
+            raise Damaged(f"body: {len(body)} bytes, expected {self._offsets[-1]}")
+        self._body = body
+        self._times: dict[int, Int64s] = {}
+        self._streams: tuple[list[int], list[int], list[int]] | None = None
+        self._unpacked: dict[int, bytes] = {}
+        self._statistics: Statistics | None = None
+
+    @classmethod
+    def parse(cls, blob: bytes) -> Self:
+        """Open head and body that came as one message."""
+        if len(blob) > PACKED_MAX:
+            raise Damaged(f"{len(blob)} bytes, a segment has at most {PACKED_MAX}")
+        size = _head_size(blob)
+        return cls(blob[:size], blob[size:])
+
+    @property
+    def has_body(self) -> bool:
+        """False once the body has been dropped: then only head and statistics answer."""
+        return self._body is not None
+
+    @property
+    def axes(self) -> int:
+        """Number of axes."""
+        return len(self._shape.axes.rows)
+
+    def kind(self, i: int) -> Kind:
+        """What the values of column `i` are."""
+        kind = self._shape.columns.kind[i]
+        try:
+            return Kind(kind)
+        except ValueError as err:
+            raise Unsupported(f"column {i}: kind {kind} is unknown") from err
+
+    def axis_of(self, i: int) -> int:
+        """Axis of column `i`."""
+        return self._shape.columns.axis[i]
+
+    def rows(self, axis: int) -> int:
+        """Length of an axis, known without the body."""
+        return self._shape.axes.rows[axis]
+
+    def cycle(self, axis: int) -> int:
+        """Cycle of an axis in µs; 0 = event-driven."""
+        return self._shape.axes.cycle_us[axis]
+
+    def times(self, axis: int) -> Int64s:
+        """Times of an axis in µs since 1970 UTC, never decreasing. Read-only: columns share it."""
+        if axis not in self._times:
+            axes, unit_us = self._shape.axes, self._shape.unit_us
+            rows = axes.rows[axis]
+            beat = np.arange(rows, dtype=np.int64) * axes.cycle_us[axis] // unit_us
+            time = self._numbers(axis, rows, f"axis {axis}") + beat + axes.start[axis]
+            ends = (axes.start[axis], axes.start[axis] + axes.span[axis])
+            if (int(time[0]), int(time[-1])) != ends or (time[1:] < time[:-1]).any():
+                raise Damaged(f"axis {axis}: times decrease or are not those of the head")
+            time *= unit_us
+            time.setflags(write=False)
+            self._times[axis] = time
+        return self._times[axis]
+
+    def values(self, i: int) -> Float64s | Int64s | Bools | list[str]:
+        """Values of column `i`, to the bit as they were."""
+        part = f"column {i}"
+        series = self._shape.series
+        entry = self.axes + i
+        kind, rows = self.kind(i), self.rows(self.axis_of(i))
+        codec = series.codec[entry]
+        if codec == Codec.REF:
+            return self._values_of_other(i, series.base[entry])
+        if kind == Kind.BOOL:
+            return self._bools(entry, rows, part)
+        if kind == Kind.TEXT:
+            return self._texts(i, self._numbers(entry, rows, part))
+        if kind == Kind.INT64:
+            return self._numbers(entry, rows, part)
+        floats: Float64s
+        scale = series.scale[entry]
+        if codec == Codec.PCO:
+            floats = np.empty(rows, np.float64)
+            _unpcodec(self._block(series.block[entry], part), floats, part)
+        elif scale == RAW:
+            floats = self._numbers(entry, rows, part).view(np.float64)
+        elif 0 <= scale <= DECIMALS_MAX:
+            floats = self._numbers(entry, rows, part) / 10.0**scale
+        else:
+            raise Unsupported(f"{part}: scale {scale} is unknown")
+        self._patch(i, floats)
+        return floats
+
+    def quality(self, i: int) -> UInt8s | None:
+        """Quality of each row of column `i`; None = all good (0)."""
+        extras, rows, part = self._shape.extras, self.rows(self.axis_of(i)), f"column {i}: quality"
+        for e in self._extras_of(i):
+            what, runs = extras.what[e], extras.parameter[e]
+            if what == Extra.QUALITY_CONST:
+                return np.full(rows, runs & 0xFF, np.uint8)
+            if what == Extra.QUALITY_PLAIN:
+                if extras.length[e] != rows:
+                    raise Damaged(f"{part} is not as long as the axis")
+                return np.frombuffer(self._extra_stream(e, part), np.uint8).copy()
+            if what == Extra.QUALITY_RUNS:
+                kind = width_of_row(rows)
+                width = np.dtype(kind).itemsize
+                if not 0 < runs <= rows or extras.length[e] != runs * (width + 1):
+                    raise Damaged(f"{part} has {runs} runs in {extras.length[e]} bytes")
+                stream = self._extra_stream(e, part)
+                lengths = _from_planes(stream[: runs * width], runs, kind).astype(np.int64)
+                if int(lengths.sum()) != rows:
+                    raise Damaged(f"{part} runs are not as long as the axis")
+                return np.repeat(np.frombuffer(stream[runs * width :], np.uint8), lengths)
+        return None
+
+    @property
+    def statistics(self) -> Statistics:
+        """Figures per column, from the head."""
+        if self._statistics is None:
+            try:
+                record = _figures.decode(_unframe(self._figures_frame, -1, "statistics"))
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as err:
+                raise Damaged(f"statistics: {err}") from err
+            axes, axis = self._shape.axes, self._shape.columns.axis
+            rows = np.array([axes.rows[a] for a in axis], np.int64)
+            span = np.array([axes.span[a] for a in axis], np.int64)
+            self._statistics = statistics_from(record, rows, span, self._shape.unit_us)
+        return self._statistics
+
+    def check(self, *, deep: bool) -> None:
+        """Verify every checksum; with `deep` also unpack everything and compute digest and statistics anew.
+
+        Raises:
+            SegmentError: the first fault; the message names the part.
+        """
+        for block in range(len(self._shape.blocks)):
+            self._block(block, "body")
+        if not deep:
+            return
+        stated = self.statistics
+        total = 0
+        for axis in range(self.axes):
+            self.times(axis)
+        for i, signal in enumerate(self.signals):
+            time, values, quality = self.times(self.axis_of(i)), self.values(i), self.quality(i)
+            total += digest(signal, time, values, quality)
+            _check_figures(i, stated, time, values, quality)
+        if total & MASK != self.digest:
+            raise Damaged("digest: the samples are not those the head was written for")
+
+    def _numbers(self, entry: int, rows: int, part: str) -> Int64s:
+        """The integers of a series, before its scale."""
+        series = self._shape.series
+        codec, base, length = series.codec[entry], series.base[entry], series.length[entry]
+        if codec == Codec.CONST:
+            return np.full(rows, base, np.int64)
+        width = length // rows
+        if codec in (Codec.DELTA, Codec.OFFSET, Codec.PCOI) and (
+            length != width * rows or width not in (1, 2, 4, 8)
+        ):
+            raise Damaged(f"{part}: {length} bytes for {rows} rows")
+        if codec == Codec.PCOI:
+            if width == 1:
+                raise Damaged(f"{part}: pcodec has no integers of 1 byte")
+            narrow = np.empty(rows, f"i{width}")
+            _unpcodec(self._block(series.block[entry], part), narrow, part)
+            return narrow.astype(np.int64) + np.int64(base)
+        if codec in (Codec.DELTA, Codec.OFFSET):
+            numbers: UInt64s = _from_planes(self._stream(entry, part), rows, f"<u{width}").astype(np.uint64)
+            if codec == Codec.OFFSET:
+                return numbers.view(np.int64) + np.int64(base)
+            steps = (numbers >> np.uint64(1)).view(np.int64) ^ -(numbers & np.uint64(1)).view(np.int64)
+            return np.cumsum(steps, dtype=np.int64) + np.int64(base)
+        raise Unsupported(f"{part}: codec {codec} is unknown here")
+
+    def _bools(self, entry: int, rows: int, part: str) -> Bools:
+        series = self._shape.series
+        codec, first = series.codec[entry], series.base[entry]
+        if first not in (0, 1):
+            raise Damaged(f"{part}: starts with {first}, neither 0 nor 1")
+        if codec == Codec.CONST:
+            return np.full(rows, bool(first))
+        if codec != Codec.BITS:
+            raise Unsupported(f"{part}: codec {codec} is unknown here")
+        if series.length[entry] != (rows + 7) // 8:
+            raise Damaged(f"{part}: {series.length[entry]} bytes for {rows} bits")
+        flips = np.unpackbits(np.frombuffer(self._stream(entry, part), np.uint8), count=rows)
+        return np.asarray((np.cumsum(flips, dtype=np.int64) + first) % 2 == 1)
+
+    def _texts(self, i: int, numbers_of_text: Int64s) -> list[str]:
+        extras, part = self._shape.extras, f"column {i}: texts"
+        found = [e for e in self._extras_of(i) if extras.what[e] == Extra.TEXTS]
+        if len(found) != 1:
+            raise Damaged(f"{part}: {len(found)} dictionaries")
+        entries, length = extras.parameter[found[0]], extras.length[found[0]]
+        if not 0 < entries <= len(numbers_of_text) or length < 4 * entries:
+            raise Damaged(f"{part}: {entries} entries in {length} bytes")
+        stream = self._extra_stream(found[0], part)
+        ends = np.cumsum(_from_planes(stream[: 4 * entries], entries, "<u4").astype(np.int64)) + 4 * entries
+        if int(ends[-1]) != length:
+            raise Damaged(f"{part}: lengths do not add up")
+        if int(numbers_of_text.min()) < 0 or int(numbers_of_text.max()) >= entries:
+            raise Damaged(f"{part}: an entry beyond the dictionary")
+        places = [4 * entries, *ends.tolist()]
+        try:
+            texts = [str(stream[a:b], "utf-8") for a, b in pairwise(places)]
+        except UnicodeDecodeError as err:
+            raise Damaged(f"{part}: not UTF-8") from err
+        return [texts[number] for number in numbers_of_text.tolist()]
+
+    def _values_of_other(self, i: int, other: int) -> Float64s | Int64s | Bools | list[str]:
+        columns, series = self._shape.columns, self._shape.series
+        if (
+            not 0 <= other < i
+            or columns.axis[other] != columns.axis[i]
+            or columns.kind[other] != columns.kind[i]
+            or series.codec[self.axes + other] == Codec.REF
+        ):
+            raise Damaged(f"column {i}: cannot be the same as column {other}")
+        return self.values(other)
+
+    def _patch(self, i: int, floats: Float64s) -> None:
+        """Put back the values that are no decimals by nature."""
+        extras, part = self._shape.extras, f"column {i}: patches"
+        for e in self._extras_of(i):
+            if extras.what[e] != Extra.PATCHES:
+                continue
+            kind = width_of_row(len(floats))
+            width = np.dtype(kind).itemsize
+            patches = extras.parameter[e]
+            if not 0 < patches <= len(floats) or extras.length[e] != patches * (width + 8):
+                raise Damaged(f"{part}: {patches} in {extras.length[e]} bytes")
+            stream = self._extra_stream(e, part)
+            at = np.cumsum(_from_planes(stream[: patches * width], patches, kind).astype(np.int64))
+            if int(at[-1]) >= len(floats) or (at[1:] == at[:-1]).any():
+                raise Damaged(f"{part}: rows beyond the axis")
+            floats[at] = _from_planes(stream[patches * width :], patches, "<u8").view(np.float64)
+
+    def _extras_of(self, i: int) -> list[int]:
+        """Places in the list of extras that belong to column `i`."""
+        extras = self._shape.extras
+        found = [e for e, column in enumerate(extras.column) if column == i]
+        for e in found:
+            if not 0 <= extras.what[e] <= max(Extra):
+                raise Unsupported(f"column {i}: extra {extras.what[e]} is unknown")
+        return found
+
+    def _stream(self, entry: int, part: str) -> memoryview:
+        """A series' stream out of its pack."""
+        offset = self._layout()[0][entry]
+        block = self._shape.series.block[entry]
+        return memoryview(self._pack(block, part))[offset : offset + self._shape.series.length[entry]]
+
+    def _extra_stream(self, e: int, part: str) -> memoryview:
+        offset = self._layout()[1][e]
+        block = self._shape.extras.block[e]
+        return memoryview(self._pack(block, part))[offset : offset + self._shape.extras.length[e]]
+
+    def _layout(self) -> tuple[list[int], list[int], list[int]]:
+        """Offset of each series' and each extra's stream in its pack, and the unpacked size of each block.
+
+        Streams of one pack lie in the order of the series, then of the extras.
+        """
+        if self._streams is None:
+            sizes = [0] * (len(self._shape.blocks) + 1)  # the last one is -1: no block
+            offsets: list[list[int]] = []
+            for source in (self._shape.series, self._shape.extras):
+                offsets.append([])
+                for block, length in zip(source.block, source.length, strict=True):
+                    offsets[-1].append(sizes[block])
+                    sizes[block] += length
+            self._streams = (offsets[0], offsets[1], sizes)
+        return self._streams
+
+    def _pack(self, block: int, part: str) -> bytes:
+        """Content of a zstd block; the last few are kept, as columns share them."""
+        if block not in self._unpacked:
+            content = _unframe(self._block(block, part), self._layout()[2][block], part)
+            while len(self._unpacked) >= _KEPT_PACKS:
+                del self._unpacked[next(iter(self._unpacked))]
+            self._unpacked[block] = content
+        return self._unpacked[block]
+
+    def _block(self, block: int, part: str) -> bytes:
+        """Bytes of a block, after its checksum has been found right."""
+        if self._body is None:
+            raise SegmentError(f"{part}: the body has been dropped")
+        if block < 0:
+            raise Damaged(f"{part}: has no block")
+        start, size = self._offsets[block], self._shape.blocks[block]
+        if callable(self._body):
+            raw = self._body(start, size + CRC.size)
+        else:
+            raw = self._body[start : start + size + CRC.size]
+        if len(raw) != size + CRC.size:
+            raise Damaged(f"{part}: block {block} is cut short")
+        content = bytes(raw[:size])
+        if zlib.crc32(content, self._crc) != CRC.unpack(raw[size:])[0]:
+            raise Damaged(f"{part}: block {block} has a wrong checksum, or belongs to another head")
+        return content
+
+
+_KEPT_PACKS = 16
+
+
+def _head_size(blob: bytes) -> int:
+    """Length of the head at the start of a message."""
+    if len(blob) < PREAMBLE.size:
+        raise Damaged(f"head: {len(blob)} bytes are no segment")
+    magic, version, _, shape_size, figures_size = PREAMBLE.unpack_from(blob)
+    if magic != MAGIC:
+        raise Damaged("head: does not start as a segment does")
+    if version != VERSION:
+        raise Unsupported(f"head: version {version}, this program knows {VERSION}")
+    size = int(PREAMBLE.size + shape_size + figures_size)
+    if len(blob) < size:
+        raise Damaged(f"head: {len(blob)} bytes, expected {size}")
+    return size
+
+
+def _split(head: bytes) -> tuple[int, bytes, bytes]:
+    """Checksum of the head after it has been found right, and its two frames."""
+    if len(head) != _head_size(head):
+        raise Damaged(f"head: {len(head)} bytes, expected {_head_size(head)}")
+    crc, shape_size = PREAMBLE.unpack_from(head)[2:4]
+    if zlib.crc32(head[8:], zlib.crc32(head[:4])) != crc:
+        raise Damaged("head: wrong checksum")
+    middle = PREAMBLE.size + shape_size
+    return crc, head[PREAMBLE.size : middle], head[middle:]
+
+
+def _check_shape(shape: Shape) -> None:
+    """Refuse a head whose numbers do not fit together, before anything is allocated by them."""
+    axes, columns, series, extras = shape.axes, shape.columns, shape.series, shape.extras
+    for name, lists, length in (
+        ("axes", (axes.rows, axes.start, axes.span, axes.cycle_us), len(axes.rows)),
+        ("columns", (columns.signal_step, columns.kind, columns.axis), len(columns.axis)),
+        (
+            "series",
+            (series.codec, series.scale, series.base, series.length, series.block),
+            len(axes.rows) + len(columns.axis),
+        ),
+        (
+            "extras",
+            (extras.column, extras.what, extras.parameter, extras.length, extras.block),
+            len(extras.column),
+        ),
+    ):
+        if any(len(part) != length for part in lists):
+            raise Damaged(f"head: lists of {name} are not equally long")
+    if not axes.rows or not columns.axis:
+        raise Damaged("head: no axis or no column")
+    blocks = len(shape.blocks)
+    for name, numbers_of, low, high in (
+        ("rows", axes.rows, 1, UNPACKED_MAX),
+        ("span", axes.span, 0, TIME_MAX_US * 2),
+        ("start", axes.start, -TIME_MAX_US, TIME_MAX_US),
+        ("cycle", axes.cycle_us, 0, TIME_MAX_US),
+        ("signal", accumulate(columns.signal_step), 0, SIGNAL_MAX),
+        ("axis", columns.axis, 0, len(axes.rows) - 1),
+        ("base", series.base, -(2**63), 2**63 - 1),
+        ("length", series.length, 0, UNPACKED_MAX),
+        ("length", extras.length, 0, UNPACKED_MAX),
+        ("column", extras.column, 0, len(columns.axis) - 1),
+        ("block", series.block, -1, blocks - 1),
+        ("block", extras.block, -1, blocks - 1),
+        ("block length", shape.blocks, 0, PACKED_MAX),
+        ("unit", (shape.unit_us,), 1, 1000),
+        ("digest", (shape.digest,), 0, MASK),
+    ):
+        found = list(numbers_of)
+        if found and (min(found) < low or max(found) > high):
+            raise Damaged(f"head: {name} beyond {low}…{high}")
+    rows = [axes.rows[axis] for axis in columns.axis]
+    quality = [
+        rows[column] for column, what in zip(extras.column, extras.what, strict=True) if what in QUALITIES
+    ]
+    rest = [length for length, what in zip(extras.length, extras.what, strict=True) if what not in QUALITIES]
+    if (
+        unpacked_size(sum(axes.rows), sum(rows), sum(quality), sum(rest)) > UNPACKED_MAX
+        or sum(series.length) > UNPACKED_MAX
+        or sum(shape.blocks) > PACKED_MAX
+    ):
+        raise Damaged(f"head: would unpack to more than {UNPACKED_MAX} bytes")
+    ends = [(start + span) for start, span in zip(axes.start, axes.span, strict=True)]
+    if (
+        shape.unit_us not in (1, 1000)
+        or min(axes.start) * shape.unit_us != shape.t_min_us
+        or max(ends) * shape.unit_us != shape.t_max_us
+        or not -TIME_MAX_US < shape.t_min_us <= shape.t_max_us < TIME_MAX_US
+        or any(cycle * n >= TIME_MAX_US for cycle, n in zip(axes.cycle_us, axes.rows, strict=True))
+        or sum(rows) != shape.count
+    ):
+        raise Damaged("head: count or times do not fit together")
+
+
+def _check_figures(
+    i: int,
+    stated: Statistics,
+    time: Int64s,
+    values: Float64s | Int64s | Bools | Sequence[str],
+    quality: UInt8s | None,
+) -> None:
+    """Compute the statistics of one column anew; sums may differ by the order of addition."""
+    text = not isinstance(values, np.ndarray)
+    floats = np.zeros(len(values)) if text else np.asarray(values, np.float64)
+    good = ~np.isnan(floats)
+    if quality is not None:
+        good &= quality < GOOD_BELOW
+    step = np.diff(time)
+    found = numbers(floats[None], good[None], step)
+    same = found.good[0] == stated.good[i] and found.held[0] == stated.held_us[i]
+    if text or not found.good[0]:
+        same = same and bool(np.isnan([part[i] for part in stated[1:7]]).all())
+    else:
+        with np.errstate(invalid="ignore", over="ignore"):
+            size = np.abs(np.where(good, floats, 0.0))
+            sizes = (size.sum(), (size[:-1] * step).sum() / 1e6)
+        exact = (found.minimum, found.maximum, found.first, found.last)
+        same = same and all(a[0] == b[i] for a, b in zip(exact, stated[1:5], strict=True))
+        for a, b, scale in zip(
+            (found.sum[0], found.area[0] / 1e6), (stated.sum[i], stated.area[i]), sizes, strict=True
+        ):
+            same = same and (a == b or not np.isfinite(scale) or abs(a - b) <= 1e-9 * scale)
+    if not same:
+        raise Damaged(f"column {i}: statistics are not those of the values")
