@@ -1,0 +1,1 @@
+"""The gateway's own store of events: numbered rows, checksummed, kept until receipted."""
