@@ -3,7 +3,8 @@
     python -I -S launch.py PARENT_PID UID:GID|- PROGRAM ARGUMENT…
 
 Runs as a file of its own with the standard library alone, so that it costs a few milliseconds and
-needs no rights on our folders. `aggregator.children.child` calls it; a child that forks workers uses
+needs no rights on our folders. PROGRAM is a path: looking it up would need modules that the lesser
+account may not be able to read. `aggregator.children.child` calls it; a child that forks workers uses
 `die_with_parent` in each of them.
 """
 
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> None:
         become(int(uid), int(gid))
     die_with_parent(int(parent))
     try:
-        os.execvp(program[0], program)  # noqa: S606 - replacing ourselves is the purpose
+        os.execv(program[0], program)  # noqa: S606 - replacing ourselves is the purpose
     except OSError as err:
         sys.exit(f"{program[0]}: {err.strerror}")
 

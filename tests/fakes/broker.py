@@ -6,37 +6,28 @@
         aiomqtt.Client("127.0.0.1", broker.gateway_port, tls_context=context, ...)
 
 The real authorities, configuration and rights of `aggregator.pki` and `aggregator.broker`. It dies
-with the test process, even when that is killed.
+with the thread that started it, so start it in the main one: no killed test leaves a broker behind.
 """
 
-import os
 import socket
 import ssl
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fakes.processes import wait_until
+
 from aggregator import broker
-from aggregator.children import launch
+from aggregator.children.child import command_line
 from aggregator.pki.certificates import Authority
 from aggregator.pki.folder import PkiFolder, save_identity
+from aggregator.serve import broker_child
 
 HOST = "127.0.0.1"
 START_S = 15.0
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = START_S) -> None:
-    """Return as soon as the condition holds; fail naming `what` when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s} s: {what}")
-        time.sleep(0.01)
 
 
 def free_port() -> int:
@@ -102,20 +93,11 @@ class Broker:
 
     def start(self) -> None:
         """Write the configuration and start; returns when both listeners accept."""
-        tls: dict[broker.Listener, broker.Tls] = {
-            "gateway": broker.Tls(*(path.read_bytes() for path in self.pki.listener(Authority.GATEWAY))),
-            "central": broker.Tls(*(path.read_bytes() for path in self.pki.listener(Authority.CENTRAL))),
-        }
-        account = broker.unprivileged_account()
-        broker.install(self.broker_folder, self.settings, tls, account)
+        child = broker_child(self.folder, self.settings, [], _now())
         with (self.folder / "broker.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid())),
-                    f"{account.uid}:{account.gid}" if account else "-",
-                    *broker.command(),
-                ],
-                cwd=self.broker_folder,
+                command_line(child),
+                cwd=child.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
