@@ -7,6 +7,7 @@ is known to be within the limits and its checksum is right.
 import zlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
+from operator import add, mul
 from typing import Any, Self
 
 import msgspec
@@ -42,7 +43,6 @@ from contract.segment.layout import (
     Shape,
     Statistics,
     UInt8s,
-    UInt64s,
     Unsupported,
     unpacked_size,
     width_of_row,
@@ -54,6 +54,8 @@ ReadSlice = Callable[[int, int], bytes]
 
 _ZSTD_MAGIC = zstandard.FRAME_HEADER
 _WINDOW_MAX = 1 << 27
+_KEPT_PACKS = 16
+_EXTRAS = frozenset(Extra)
 _shape = msgspec.msgpack.Decoder(Shape)
 _figures = msgspec.msgpack.Decoder(Figures)
 
@@ -98,7 +100,7 @@ def _from_planes(stream: bytes | memoryview, rows: int, kind: str) -> npt.NDArra
     width = int(kind[-1])
     flat = np.frombuffer(stream, np.uint8)
     if width == 1:
-        return flat
+        return flat.view(kind)
     return np.ascontiguousarray(flat.reshape(width, rows).T).reshape(-1).view(kind)
 
 
@@ -128,6 +130,8 @@ class Segment:
         self.count, self.digest = shape.count, shape.digest
         self.t_min_us, self.t_max_us = shape.t_min_us, shape.t_max_us
         self.signals: tuple[int, ...] = tuple(accumulate(shape.columns.signal_step))
+        if min(self.signals) < 0 or max(self.signals) >= SIGNAL_MAX:
+            raise Damaged("head: a signal's number cannot be")
         self._offsets = [0, *accumulate(length + CRC.size for length in shape.blocks)]
         if isinstance(body, bytes | bytearray | memoryview) and len(body) != self._offsets[-1]:
             raise Damaged(f"body: {len(body)} bytes, expected {self._offsets[-1]}")
@@ -135,6 +139,7 @@ class Segment:
         self._times: dict[int, Int64s] = {}
         self._streams: tuple[list[int], list[int], list[int]] | None = None
         self._unpacked: dict[int, bytes] = {}
+        self._extras: dict[int, list[int]] | None = None
         self._statistics: Statistics | None = None
 
     @classmethod
@@ -213,7 +218,8 @@ class Segment:
         elif scale == RAW:
             floats = self._numbers(entry, rows, part).view(np.float64)
         elif 0 <= scale <= DECIMALS_MAX:
-            floats = self._numbers(entry, rows, part) / 10.0**scale
+            floats = self._numbers(entry, rows, part).astype(np.float64)
+            floats /= 10.0**scale
         else:
             raise Unsupported(f"{part}: scale {scale} is unknown")
         self._patch(i, floats)
@@ -295,11 +301,14 @@ class Segment:
             _unpcodec(self._block(series.block[entry], part), narrow, part)
             return narrow.astype(np.int64) + np.int64(base)
         if codec in (Codec.DELTA, Codec.OFFSET):
-            numbers: UInt64s = _from_planes(self._stream(entry, part), rows, f"<u{width}").astype(np.uint64)
+            stream = self._stream(entry, part)
             if codec == Codec.OFFSET:
-                return numbers.view(np.int64) + np.int64(base)
-            steps = (numbers >> np.uint64(1)).view(np.int64) ^ -(numbers & np.uint64(1)).view(np.int64)
-            return np.cumsum(steps, dtype=np.int64) + np.int64(base)
+                result = _from_planes(stream, rows, f"<u{width}").astype(np.int64)
+                result += np.int64(base)
+                return result
+            result = np.cumsum(_from_planes(stream, rows, f"<i{width}"), dtype=np.int64)
+            result += np.int64(base)
+            return result
         raise Unsupported(f"{part}: codec {codec} is unknown here")
 
     def _bools(self, entry: int, rows: int, part: str) -> Bools:
@@ -367,11 +376,16 @@ class Segment:
 
     def _extras_of(self, i: int) -> list[int]:
         """Places in the list of extras that belong to column `i`."""
-        extras = self._shape.extras
-        found = [e for e, column in enumerate(extras.column) if column == i]
+        if self._extras is None:
+            self._extras = {}
+            for e, column in enumerate(self._shape.extras.column):
+                self._extras.setdefault(column, []).append(e)
+        found = self._extras.get(i)
+        if found is None:
+            return []
         for e in found:
-            if not 0 <= extras.what[e] <= max(Extra):
-                raise Unsupported(f"column {i}: extra {extras.what[e]} is unknown")
+            if self._shape.extras.what[e] not in _EXTRAS:
+                raise Unsupported(f"column {i}: extra {self._shape.extras.what[e]} is unknown")
         return found
 
     def _stream(self, entry: int, part: str) -> memoryview:
@@ -429,9 +443,6 @@ class Segment:
         return content
 
 
-_KEPT_PACKS = 16
-
-
 def _head_size(blob: bytes) -> int:
     """Length of the head at the start of a message."""
     if len(blob) < PREAMBLE.size:
@@ -479,48 +490,35 @@ def _check_shape(shape: Shape) -> None:
             raise Damaged(f"head: lists of {name} are not equally long")
     if not axes.rows or not columns.axis:
         raise Damaged("head: no axis or no column")
-    blocks = len(shape.blocks)
-    for name, numbers_of, low, high in (
-        ("rows", axes.rows, 1, UNPACKED_MAX),
-        ("span", axes.span, 0, TIME_MAX_US * 2),
-        ("start", axes.start, -TIME_MAX_US, TIME_MAX_US),
-        ("cycle", axes.cycle_us, 0, TIME_MAX_US),
-        ("signal", accumulate(columns.signal_step), 0, SIGNAL_MAX),
-        ("axis", columns.axis, 0, len(axes.rows) - 1),
-        ("base", series.base, -(2**63), 2**63 - 1),
-        ("length", series.length, 0, UNPACKED_MAX),
-        ("length", extras.length, 0, UNPACKED_MAX),
-        ("column", extras.column, 0, len(columns.axis) - 1),
-        ("block", series.block, -1, blocks - 1),
-        ("block", extras.block, -1, blocks - 1),
-        ("block length", shape.blocks, 0, PACKED_MAX),
-        ("unit", (shape.unit_us,), 1, 1000),
-        ("digest", (shape.digest,), 0, MASK),
-    ):
-        found = list(numbers_of)
-        if found and (min(found) < low or max(found) > high):
-            raise Damaged(f"head: {name} beyond {low}…{high}")
+    if max(columns.axis) >= len(axes.rows):
+        raise Damaged("head: a column on an axis that is not there")
+    if max(*series.block, *extras.block) >= len(shape.blocks):
+        raise Damaged("head: a part in a block that is not there")
+    if extras.column and max(extras.column) >= len(columns.axis):
+        raise Damaged("head: an extra of a column that is not there")
     rows = [axes.rows[axis] for axis in columns.axis]
-    quality = [
-        rows[column] for column, what in zip(extras.column, extras.what, strict=True) if what in QUALITIES
-    ]
-    rest = [length for length, what in zip(extras.length, extras.what, strict=True) if what not in QUALITIES]
+    quality = rest = 0
+    for column, what, length in zip(extras.column, extras.what, extras.length, strict=True):
+        if what in QUALITIES:
+            quality += rows[column]
+        else:
+            rest += length
     if (
-        unpacked_size(sum(axes.rows), sum(rows), sum(quality), sum(rest)) > UNPACKED_MAX
-        or sum(series.length) > UNPACKED_MAX
+        unpacked_size(sum(axes.rows), sum(rows), quality, rest) > UNPACKED_MAX
+        or sum(series.length) + sum(extras.length) > UNPACKED_MAX
         or sum(shape.blocks) > PACKED_MAX
     ):
         raise Damaged(f"head: would unpack to more than {UNPACKED_MAX} bytes")
-    ends = [(start + span) for start, span in zip(axes.start, axes.span, strict=True)]
+    unit_us = shape.unit_us
     if (
-        shape.unit_us not in (1, 1000)
-        or min(axes.start) * shape.unit_us != shape.t_min_us
-        or max(ends) * shape.unit_us != shape.t_max_us
-        or not -TIME_MAX_US < shape.t_min_us <= shape.t_max_us < TIME_MAX_US
-        or any(cycle * n >= TIME_MAX_US for cycle, n in zip(axes.cycle_us, axes.rows, strict=True))
+        unit_us not in (1, 1000)
+        or min(axes.start) * unit_us != shape.t_min_us
+        or max(map(add, axes.start, axes.span)) * unit_us != shape.t_max_us
+        or max(map(mul, axes.cycle_us, axes.rows)) >= TIME_MAX_US
+        or not 0 <= shape.digest <= MASK
         or sum(rows) != shape.count
     ):
-        raise Damaged("head: count or times do not fit together")
+        raise Damaged("head: count, times or digest cannot be")
 
 
 def _check_figures(

@@ -12,11 +12,12 @@ reading in decode.py, the digest in digest.py.
 import enum
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
@@ -37,7 +38,7 @@ UNPACKED_MAX = 64 * 1024 * 1024
 """Bytes a reader may need for everything in one segment, see `unpacked_size`."""
 HEAD_MAX = 1024 * 1024
 """Bytes of each of the head's two records, unpacked."""
-PACK_MAX = 32 * 1024
+PACK_MAX = 16 * 1024
 """Unpacked bytes at which a shared pack is closed: what one column costs at most beside its own bytes."""
 TIME_MAX_US = 2**62
 """Largest distance of a time from 1970, and of an axis' cycle times its length."""
@@ -139,72 +140,86 @@ class Statistics(NamedTuple):
     held_us: Int64s
 
 
+# Bounds of the head's numbers; what lies beyond is refused while it is parsed.
+Number = Annotated[int, Meta(ge=0, lt=SIGNAL_MAX)]
+Step = Annotated[int, Meta(gt=-SIGNAL_MAX, lt=SIGNAL_MAX)]
+Rows = Annotated[int, Meta(ge=1, le=UNPACKED_MAX)]
+Time = Annotated[int, Meta(gt=-TIME_MAX_US, lt=TIME_MAX_US)]
+Span = Annotated[int, Meta(ge=0, lt=2 * TIME_MAX_US - 1)]
+Cycle = Annotated[int, Meta(ge=0, lt=TIME_MAX_US)]
+Small = Annotated[int, Meta(ge=-128, le=127)]
+Base = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Length = Annotated[int, Meta(ge=0, le=UNPACKED_MAX)]
+Place = Annotated[int, Meta(ge=0, le=HEAD_MAX)]
+Block = Annotated[int, Meta(ge=-1, le=HEAD_MAX)]
+
+
 class Axes(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Per axis: rows, first time and last minus first time in the segment's unit, cycle in µs."""
 
-    rows: list[int]
-    start: list[int]
-    span: list[int]
-    cycle_us: list[int]
+    rows: list[Rows]
+    start: list[Time]
+    span: list[Span]
+    cycle_us: list[Cycle]
 
 
 class Columns(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Per column: signal minus the signal before (the first: itself), kind, axis."""
 
-    signal_step: list[int]
-    kind: list[int]
-    axis: list[int]
+    signal_step: list[Step]
+    kind: list[Small]
+    axis: list[Place]
 
 
 class Series(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Axes, then columns: how its numbers are packed; `length` is unpacked bytes, 0 without a block."""
 
-    codec: list[int]
-    scale: list[int]
-    base: list[int]
-    length: list[int]
-    block: list[int]
+    codec: list[Small]
+    scale: list[Small]
+    base: list[Base]
+    length: list[Length]
+    block: list[Block]
 
 
 class Extras(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Quality, patches and texts of the columns that have some; `parameter` depends on `what`."""
 
-    column: list[int]
-    what: list[int]
-    parameter: list[int]
-    length: list[int]
-    block: list[int]
+    column: list[Place]
+    what: list[Small]
+    parameter: list[Length]
+    length: list[Length]
+    block: list[Block]
 
 
 class Shape(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """First record of the head: everything but the statistics."""
 
-    group: int
-    epoch: int
+    group: Number
+    epoch: Number
     count: int
     digest: int
-    t_min_us: int
-    t_max_us: int
+    t_min_us: Time
+    t_max_us: Time
     unit_us: int
     axes: Axes
     columns: Columns
     series: Series
     extras: Extras
-    blocks: list[int]
+    blocks: list[Length]
 
 
 class Figures(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Second record of the head: statistics per column, as docs/segment-format.md section 5 says."""
 
-    scale: list[int]
-    missing: list[int]
+    scale: list[Small]
+    missing: list[Length]
     minimum: list[int | float]
     maximum: list[int | float]
     first: list[int | float]
     last: list[int | float]
     sum: list[int | float]
     area: list[int | float]
-    unheld: list[int]
+    unheld: list[Span]
 
 
 def width_of_row(rows: int) -> str:

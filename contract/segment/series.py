@@ -10,17 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import zstandard
-from pcodec import ChunkConfig, standalone
+from pcodec import ChunkConfig, DeltaSpec, standalone
 
-from contract.segment.layout import DECIMALS_MAX, RAW, Bools, Codec, Float64s, Int64s, UInt64s
+from contract.segment.layout import DECIMALS_MAX, RAW, Bools, Codec, Float64s, Int64s
 
 CHANGING = 0.55
-OWN_FRAME = 300
+OWN_FRAME = 500
 """Packed bytes above which a series gets its own frame: unlike columns in one share one entropy table."""
 FEW_ROWS = 512
 """Below, pcodec's fixed cost of some 26 bytes is worth a comparison."""
 LEVEL, LEVEL_THOROUGH = 6, 19
 _ZSTD_MAGIC_SIZE = 4
+_PCO_DIFFERENCES = ChunkConfig(compression_level=6, delta_spec=DeltaSpec.try_consecutive(1))
+_PCO_AS_IS = ChunkConfig(compression_level=6, delta_spec=DeltaSpec.no_op())
+_PCO_THOROUGH = (
+    ChunkConfig(compression_level=8),
+    ChunkConfig(compression_level=8, delta_spec=DeltaSpec.try_consecutive(1)),
+    ChunkConfig(compression_level=8, delta_spec=DeltaSpec.no_op()),
+)
 _EXACT = 2.0**53
 _POWERS = 10.0 ** np.arange(DECIMALS_MAX + 1)
 _NEGATIVE_ZERO = np.uint64(1 << 63)
@@ -97,7 +104,6 @@ class Packer:
         self._thorough = thorough
         level = LEVEL_THOROUGH if thorough else LEVEL
         self._zstd = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
-        self._pco = ChunkConfig(compression_level=8)
 
     def frame(self, data: bytes) -> bytes:
         """A zstd frame with its content size, without its magic number."""
@@ -123,8 +129,7 @@ class Packer:
         steps = np.zeros_like(integers)
         np.subtract(integers[:, 1:], integers[:, :-1], out=steps[:, 1:])
         changes = np.count_nonzero(steps, axis=1).tolist()
-        zigzag = ((steps << 1) ^ (steps >> 63)).view(np.uint64)
-        largest_step = zigzag.max(axis=1).tolist()
+        down, up = steps.min(axis=1).tolist(), steps.max(axis=1).tolist()
         low, high = integers.min(axis=1).tolist(), integers.max(axis=1).tolist()
         result = []
         for row, k in enumerate(scale):
@@ -135,7 +140,7 @@ class Packer:
             choices = []
             slow = changes[row] < CHANGING * rows
             if slow or rows < FEW_ROWS or self._thorough:
-                choices.append(self._delta(zigzag[row], k, int(series[0]), largest_step[row]))
+                choices.append(self._delta(steps[row], k, int(series[0]), max(-1 - down[row], up[row])))
                 choices.append(self._offset(series, k, low[row], high[row]))
             if not slow or self._thorough:
                 if k != RAW or not is_float:
@@ -145,8 +150,8 @@ class Packer:
             result.append(min(choices, key=Packed.cost))
         return [self._place(packed) for packed in result]
 
-    def _delta(self, zigzag: UInt64s, scale: int, first: int, largest: int) -> Packed:
-        return self._framed(Codec.DELTA, scale, first, zigzag.astype(f"<u{unsigned_width(largest)}"))
+    def _delta(self, steps: Int64s, scale: int, first: int, largest: int) -> Packed:
+        return self._framed(Codec.DELTA, scale, first, steps.astype(f"<i{unsigned_width(2 * largest)}"))
 
     def _offset(self, series: Int64s, scale: int, low: int, high: int) -> Packed:
         offsets = (series - np.int64(low)).view(np.uint64).astype(f"<u{unsigned_width(high - low)}")
@@ -174,7 +179,14 @@ class Packer:
         return self._pcodec(Codec.PCO, RAW, 0, bits.view(np.float64))
 
     def _pcodec(self, codec: Codec, scale: int, base: int, values: npt.NDArray[Any]) -> Packed:
-        block = standalone.simple_compress(np.ascontiguousarray(values), self._pco)
+        if self._thorough:
+            block = min((standalone.simple_compress(values, config) for config in _PCO_THOROUGH), key=len)
+        else:
+            # pcodec's own search for differences costs as much as the packing; this guess is as good.
+            with np.errstate(invalid="ignore", over="ignore"):
+                floats = values.astype(np.float64)
+                calm = (floats[1:] - floats[:-1]).var() < floats.var()
+            block = standalone.simple_compress(values, _PCO_DIFFERENCES if calm else _PCO_AS_IS)
         return Packed(codec, scale, base, values.nbytes, b"", block)
 
     @staticmethod
