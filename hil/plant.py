@@ -219,7 +219,7 @@ class Exchange:
                     function=request.function_code,
                     first=request.address,
                     count=request.count if is_read else len(values),
-                    values=values[: request.count] if is_read else values,
+                    values=values,
                     refused=pdu.exception_code,
                 )
             )

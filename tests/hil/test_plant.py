@@ -17,7 +17,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient, ModbusTcpClient
 
 from hil.plant import Answered, Plant, serving
-from hil.points import PlantMap, Point, Reached, Unit, load_map
+from hil.points import Forced, PlantMap, Point, Reached, Unit, load_map
 from hil.recording import Recording, load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -371,6 +371,37 @@ def test_what_it_cannot_begin_with_it_says(arguments: tuple[str, ...], fault: by
     assert refused.returncode == 1
     assert fault in refused.stderr
     assert b"Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("extreme", [-32769.0, 32768.0])
+def test_a_recording_with_one_value_that_does_not_fit_is_refused(extreme: float) -> None:
+    times = np.arange(3, dtype=np.int64) * 60_000_000
+    odd = Recording(times, ("s",), np.array([[1.0], [extreme], [3.0]]))
+    point = Point(name="p", unit_id=1, table="input", register=0, type="int16", signal="s")
+    with pytest.raises(ValueError, match="does not fit"):
+        Plant(PlantMap("m", (Unit(1, input=((0, 9),)),), (point,)), odd)
+
+
+def test_a_number_other_than_0_forces_too() -> None:
+    times = np.arange(2, dtype=np.int64) * 60_000_000
+    flat = Recording(times, ("s",), np.array([[1.0], [1.0]]))
+    unit = Unit(1, holding=((0, 9),))
+    mode = Point(name="mode", unit_id=1, table="holding", register=1, type="int16", start=0, maximum=9)
+    point = Point(
+        name="p",
+        unit_id=1,
+        table="holding",
+        register=0,
+        type="int16",
+        signal="s",
+        forced=Forced("mode", 7.0),
+    )
+    plant = Plant(PlantMap("m", (unit,), (point, mode)), flat)
+    shown = []
+    for written in (0.0, 1.0, 2.0):
+        plant.set_points["mode"] = written
+        shown.append(plant.value("p", 0))
+    assert shown == [1, 7, 7]
 
 
 def test_a_recording_that_does_not_fit_is_refused(recording: Recording) -> None:

@@ -38,6 +38,7 @@ def test_the_solar_plant_has_every_table_both_word_orders_two_units_and_set_poin
     [
         ("int16", 10, "big", -999.9, [0xD8F1]),
         ("int16", 10, "big", 155.5, [1555]),
+        ("int16", 100, "big", 4.35, [435]),  # times 100 it is 434.99999999999994
         ("uint16", 1, "big", 65535, [0xFFFF]),
         ("int32", 1000, "big", -0.001, [0xFFFF, 0xFFFF]),
         ("uint32", 1, "big", 141_155_778, [2153, 56_770]),
