@@ -5,8 +5,6 @@ it (`NOTIFY_SOCKET`), every call is a no-op. Our own folder `systemd/` answers a
 `import systemd`, hence `from systemd import daemon`.
 """
 
-import os
-
 try:
     from systemd import daemon
 except ImportError:
@@ -35,12 +33,3 @@ def alive(status: str = "") -> bool:
 def stopping() -> bool:
     """The daemon goes down in order."""
     return _notify("STOPPING=1")
-
-
-def watchdog_interval_s() -> float | None:
-    """Half of what the unit's WatchdogSec asks for; None where no watchdog runs."""
-    microseconds = os.environ.get("WATCHDOG_USEC", "")
-    if not microseconds.isdigit():
-        return None
-    pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    return int(microseconds) / 2e6 if pid == str(os.getpid()) else None

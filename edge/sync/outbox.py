@@ -9,7 +9,8 @@ if they come from the same ingest process. A receipt of another process, or none
 `PATIENCE_US` although records are out, asks for a new session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from contract.wire.receipt import Receipt, SequenceSet
@@ -49,6 +50,7 @@ class Outbox:
         self.ingest: int | None = None
         self._answered = False
         self._flights: dict[Flight, int] = {}
+        self._unreadable: dict[Lane, set[int]] = {lane: set() for lane in Lane}
         self._quiet_since_us = 0
 
     @property
@@ -70,6 +72,7 @@ class Outbox:
         """A birth with this fresh session number was (or is being) published."""
         self.session = session
         self._answered = False
+        self._unreadable = {lane: set() for lane in Lane}
         self._flights.clear()
         self._quiet_since_us = now_us
 
@@ -135,6 +138,15 @@ class Outbox:
             self._quiet_since_us = now_us
         self._flights[Flight(lane, seq)] = size
 
+    def read(self, lane: Lane, asked: Sequence[int], found: AbstractSet[int]) -> None:
+        """What the store gave of the numbers it was asked for, in that order.
+
+        What it passed over (damaged, or gone meanwhile) is not asked for again in this session;
+        what lies behind the last one found was cut by size and comes next time.
+        """
+        last = max((i for i, seq in enumerate(asked) if seq in found), default=0)
+        self._unreadable[lane].update(seq for seq in asked[: last + 1] if seq not in found)
+
     def owed(self, lane: Lane, lane_range: LaneRange) -> int:
         """How many records of a lane the aggregator does not hold."""
         last = lane_range.next - 1
@@ -146,6 +158,7 @@ class Outbox:
         if not self._answered or room <= 0 or self.bytes_in_flight >= WINDOW_BYTES:
             return []
         missing = list(self.held[lane].missing(lane_range.oldest, lane_range.next - 1))
+        unreadable = self._unreadable[lane]
         chosen: list[int] = []
         if lane is Lane.EVENT:
             spans = (range(last, first - 1, -1) for first, last in reversed(missing))
@@ -153,7 +166,7 @@ class Outbox:
             spans = (range(first, last + 1) for first, last in missing)
         for span in spans:
             for seq in span:
-                if Flight(lane, seq) not in self._flights:
+                if Flight(lane, seq) not in self._flights and seq not in unreadable:
                     chosen.append(seq)
                     if len(chosen) == room:
                         return chosen

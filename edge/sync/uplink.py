@@ -15,7 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import aiomqtt
 import msgspec
@@ -61,23 +61,29 @@ class Source(Protocol):
     async def execute(self, command: Command) -> Answer: ...
 
 
+class Identity(NamedTuple):
+    """Who this gateway is to the broker: its id and the folder with its certificate."""
+
+    gateway: str
+    folder: Path
+
+
 class Uplink:
     """Keeps one broker supplied. `poke` wakes it when there is something new to send."""
 
     def __init__(
         self,
-        gateway: str,
+        identity: Identity,
         settings: UplinkSettings,
-        identity: Path,
         source: Source,
         outbox: Outbox,
         tail: TailBuffer,
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._gateway = gateway
+        self._gateway = identity.gateway
         self._settings = settings
-        self._identity = identity
+        self._identity = identity.folder
         self._source = source
         self._outbox = outbox
         self._tail = tail
@@ -176,18 +182,14 @@ class Uplink:
         async with asyncio.TaskGroup() as commands:
             async for message in client.messages:
                 lane = topics.parse_down(str(message.topic))
-                payload = message.payload
-                if not isinstance(payload, bytes):
-                    continue
                 try:
                     if lane is Down.RECEIPT:
-                        await self._receive(unpack(payload, Receipt))
+                        await self._receive(unpack(message.payload, Receipt))
                     elif lane is Down.COMMAND:
-                        command = unpack(payload, Command)
+                        command = unpack(message.payload, Command)
                         commands.create_task(self._execute(client, command))
                 except EnvelopeError as error:
                     log.warning("message on %s refused: %s", message.topic, error)
-        raise aiomqtt.MqttError("connection closed")
 
     async def _receive(self, receipt: Receipt) -> None:
         now = self._clock.now_us()
@@ -250,12 +252,18 @@ class Uplink:
 
     async def _send_events(self, client: aiomqtt.Client) -> int:
         seqs = self._outbox.next(Lane.EVENT, self._source.lane(Lane.EVENT), EVENTS_AT_ONCE)
-        records = await self._source.events(seqs) if seqs else ()
+        if not seqs:
+            return 0
+        records = await self._source.events(seqs)
+        self._outbox.read(Lane.EVENT, seqs, {record.seq for record in records})
         return await self._send_all(client, Lane.EVENT, Up.EVENT, records)
 
     async def _send_segments(self, client: aiomqtt.Client) -> int:
         seqs = self._outbox.next(Lane.SEGMENT, self._source.lane(Lane.SEGMENT), SEGMENTS_AT_ONCE)
-        records = await self._source.segments(seqs) if seqs else ()
+        if not seqs:
+            return 0
+        records = await self._source.segments(seqs)
+        self._outbox.read(Lane.SEGMENT, seqs, {record.seq for record in records})
         return await self._send_all(client, Lane.SEGMENT, Up.SEGMENT, records)
 
     async def _send_all(

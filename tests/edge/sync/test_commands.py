@@ -1,0 +1,162 @@
+"""Commands are carried out once, in time or not at all, and every write leaves a trace."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from contract.model.batch import Value
+from contract.wire.command import Acknowledge, Answer, Command, Digests, Outcome, SegmentDigest, Write
+from contract.wire.records import EventKind
+from edge.clock import Clock
+from edge.sync.commands import DEADLINE_MAX_US, REMEMBERED, Commands, Failed, Refused
+
+NOW = 1_800_000_000_000_000
+
+
+class StoppedClock(Clock):
+    def now_us(self) -> int:
+        return NOW
+
+
+class Plant:
+    """A gateway that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, Value, float]] = []
+        self.noted: list[tuple[EventKind, str]] = []
+        self.standing = {("boiler.hot", 5)}
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def write(self, signal: str, value: Value, timeout_s: float) -> None:
+        await self.go_on.wait()
+        if signal == "boiler.broken":
+            raise Failed("boiler.broken: the device says illegal data address")
+        if signal == "boiler.fixed":
+            raise Refused("boiler.fixed: is not writable")
+        self.written.append((signal, value, timeout_s))
+
+    async def acknowledge(self, message: str, occurrence_us: int, time_us: int, actor: str) -> bool:
+        key = (message, occurrence_us)
+        stood = key in self.standing
+        self.standing.discard(key)
+        return stood
+
+    async def digests(self, store: int, first: int, last: int) -> tuple[SegmentDigest, ...]:
+        if store != 3:
+            raise Refused(f"this gateway's store is 3, not {store}")
+        return (SegmentDigest(first, 10, 99),)
+
+    def note(self, kind: EventKind, command: Write, text: str) -> None:
+        self.noted.append((kind, command.signal))
+
+
+def write(
+    signal: str = "boiler.setpoint", *, deadline_us: int = NOW + 2_000_000, identity: str = "a"
+) -> Command:
+    return Command(
+        Write(
+            id=identity,
+            actor="jo",
+            time_us=NOW - 5,
+            deadline_us=deadline_us,
+            signal=signal,
+            value=21.5,
+        )
+    )
+
+
+def carried_out(plant: Plant, *commands: Command) -> list[Answer]:
+    async def all_of_them() -> list[Answer]:
+        running = Commands(plant, StoppedClock())
+        return [await running.execute(command) for command in commands]
+
+    return run(all_of_them())
+
+
+def run(work: Coroutine[Any, Any, list[Answer]]) -> list[Answer]:
+    return asyncio.run(work)
+
+
+def test_a_write_in_time_is_done_with_the_time_that_is_left() -> None:
+    plant = Plant()
+    (answer,) = carried_out(plant, write())
+    assert (answer.outcome, answer.text) == (Outcome.DONE, "boiler.setpoint: 21.5 written")
+    assert plant.written == [("boiler.setpoint", 21.5, 2.0)]
+    assert plant.noted == [(EventKind.WRITTEN, "boiler.setpoint")]
+
+
+def test_a_write_past_its_deadline_is_refused_and_says_so() -> None:
+    plant = Plant()
+    (answer,) = carried_out(plant, write(deadline_us=NOW - 1_500_000))
+    assert answer.outcome is Outcome.EXPIRED
+    assert "the deadline passed 1.5 s ago; nothing was written" in answer.text
+    assert plant.written == []
+    assert plant.noted == [(EventKind.REFUSED, "boiler.setpoint")]
+
+
+def test_the_last_microsecond_is_still_in_time() -> None:
+    plant = Plant()
+    assert carried_out(plant, write(deadline_us=NOW))[0].outcome is Outcome.DONE
+    assert carried_out(plant, write(deadline_us=NOW - 1))[0].outcome is Outcome.EXPIRED
+
+
+def test_a_far_deadline_is_cut() -> None:
+    plant = Plant()
+    carried_out(plant, write(deadline_us=NOW + 100 * DEADLINE_MAX_US))
+    assert plant.written[0][2] == DEADLINE_MAX_US / 1e6
+
+
+def test_refusal_and_failure_are_told_apart_and_noted() -> None:
+    plant = Plant()
+    answers = carried_out(plant, write("boiler.fixed", identity="a"), write("boiler.broken", identity="b"))
+    assert [a.outcome for a in answers] == [Outcome.REFUSED, Outcome.FAILED]
+    assert [kind for kind, _ in plant.noted] == [EventKind.REFUSED] * 2
+
+
+def test_a_doubled_command_is_answered_twice_and_carried_out_once() -> None:
+    plant = Plant()
+    first, second = carried_out(plant, write(), write())
+    assert first == second
+    assert len(plant.written) == 1
+
+
+def test_a_double_that_comes_while_the_first_still_runs_is_not_carried_out_either() -> None:
+    async def both() -> list[Answer]:
+        plant = Plant()
+        plant.go_on.clear()
+        commands = Commands(plant, StoppedClock())
+        running = [asyncio.ensure_future(commands.execute(write())) for _ in range(2)]
+        await asyncio.sleep(0)
+        plant.go_on.set()
+        answers = [await r for r in running]
+        assert len(plant.written) == 1
+        return answers
+
+    first, second = run(both())
+    assert first == second
+
+
+def test_only_so_many_answers_are_remembered() -> None:
+    plant = Plant()
+    many = [write(identity=str(i)) for i in range(REMEMBERED + 1)]
+    carried_out(plant, *many, many[-1], many[0])
+    assert len(plant.written) == REMEMBERED + 2
+
+
+def test_an_acknowledgement_is_a_fact_that_holds_once() -> None:
+    plant = Plant()
+    command = [
+        Command(Acknowledge(id=i, actor="jo", time_us=1, message="boiler.hot", occurrence_us=5))
+        for i in ("a", "b")
+    ]
+    answers = carried_out(plant, *command)
+    assert [a.outcome for a in answers] == [Outcome.DONE, Outcome.REFUSED]
+
+
+def test_digests_of_a_foreign_store_are_refused() -> None:
+    plant = Plant()
+    ask = [Command(Digests(id=str(s), actor="jo", time_us=1, store=s, first=4, last=9)) for s in (3, 4)]
+    own, foreign = carried_out(plant, *ask)
+    assert own.digests == (SegmentDigest(4, 10, 99),)
+    assert foreign.outcome is Outcome.REFUSED
