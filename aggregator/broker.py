@@ -157,6 +157,15 @@ def access_list(listener: Listener) -> str:
     return "\n".join(lines) + "\n"
 
 
+def client_id(name: str, instance: str) -> str:
+    """MQTT client id of a central process, `name` being its identity.
+
+    Client ids are one name space over both listeners. The leading underscore keeps ours out of
+    reach: a gateway's is its own name, which has none, so it can neither end nor inherit our session.
+    """
+    return f"{name}-{instance}"
+
+
 def install(
     folder: Path, settings: BrokerSettings, tls: Mapping[Listener, Tls], account: Account | None
 ) -> None:

@@ -1,21 +1,26 @@
+import argparse
 import asyncio
 import os
 import random
 import re
 import signal
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes.broker import free_port, is_listening
+from fakes.broker import free_port, identity_context, is_listening
+from fakes.mqtt import Client
 from fakes.processes import is_alive, wait_until
 
 from aggregator import broker, serve
 from aggregator.children.child import Child
+from aggregator.pki import command
 from aggregator.pki.certificates import NotThere
 from aggregator.pki.folder import PkiFolder
 from aggregator.serve import FAST_CRASHES, Supervisor, broker_child, restart_delay_s
@@ -311,15 +316,39 @@ def test_a_broker_killed_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-def test_revoking_ends_the_broker_and_it_comes_back_with_the_new_list(tmp_path: Path) -> None:
+def test_a_revoked_gateway_loses_its_session_within_a_minute_and_its_neighbour_comes_back(
+    tmp_path: Path,
+) -> None:
+    def client(name: str) -> Client:
+        context = identity_context(tmp_path / "identities" / name)
+        return Client(running.ports[0], context, name, keeps_session=True)
+
+    def pki(*words: str) -> int:
+        parser = argparse.ArgumentParser()
+        command.add_arguments(parser)
+        return command.run(parser.parse_args(["--data", str(tmp_path), *words]), datetime.now(UTC))
+
     with serving(tmp_path) as running:
+        assert [pki("gateway", name) for name in ("gw-1", "gw-2")] == [0, 0]
         running.wait_for("broker: ready")
         first = running.broker_pid()
-        assert broker.running(tmp_path / "broker") == first
-        assert broker.end_sessions(tmp_path / "broker")
-        assert not is_alive(first)
+        with client("gw-1") as revoked, client("gw-2") as neighbour:
+            neighbour.subscribe("fw/1/gw-2/down/#")
+            since = time.monotonic()
+            assert pki("revoke", "gw-1") == 0
+            for each in (revoked, neighbour):
+                each.wait_for(lambda each=each: not each.is_connected, "its session ends")  # type: ignore[misc]  # mypy cannot type a default of a lambda
         running.wait_for("broker: ended with status 0; starts again")
-        wait_until(lambda: broker.running(tmp_path / "broker") not in {None, first}, "a new broker")
+        wait_until(lambda: is_listening(running.ports[0]), "a new broker")
+        assert time.monotonic() - since < 60
+        assert broker.running(tmp_path / "broker") not in {None, first}
+        with client("gw-2") as neighbour:
+            assert neighbour.publish("fw/1/gw-2/up/event") in {0, 16}
+        with pytest.raises((ssl.SSLError, ConnectionError)), client("gw-1"):
+            pass
+        assert pki("gateway", "gw-1") == 0  # admitted again under a new certificate
+        with client("gw-1"):
+            pass
 
 
 def test_without_authorities_there_is_no_broker(tmp_path: Path) -> None:
