@@ -39,7 +39,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 def small_house(folder: Path, files: Mapping[str, str]) -> Path:
     """A house with our contracts and nothing but the given modules in it."""
     shutil.copy(ROOT / "pyproject.toml", folder)
-    for package in PACKAGES:
+    for package in (*PACKAGES, "edge/drivers"):
         (folder / package).mkdir()
     for name, text in files.items():
         path = folder / name
@@ -125,6 +125,7 @@ def test_an_orderly_house_passes(tmp_path: Path) -> None:
             "aggregator is not allowed to import flask",
         ),
         ({"edge/utils.py": ""}, "- edge.utils"),
+        ({"edge/drivers/helpers.py": ""}, "- edge.drivers.helpers"),
         ({"aggregator/misc/x.py": ""}, "- aggregator.misc"),
         ({"contract/common.py": ""}, "- contract.common"),
     ],
