@@ -1,0 +1,1 @@
+"""Gateways, their signals, and which signal is which number in which store."""

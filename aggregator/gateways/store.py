@@ -1,0 +1,441 @@
+"""SQL of gateways, signals, bindings and configured messages.
+
+A number belongs to one signal of its store for ever, so a binding has no clock: it is cut in time
+only where a signal moved to another gateway. Whether a claim counts is decided in `claim_signals`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, delete, insert, select, true, update
+
+from aggregator.db import audit
+from aggregator.db.engine import Connection
+from aggregator.db.schema import binding, gateway, group_binding, message, signal
+from aggregator.scope import Right, Scope, needs
+from contract.wire.status import Applied, Birth, GroupEpoch, SignalNumber, Status
+
+_status = msgspec.msgpack.Decoder(Status)
+
+
+class NumberTaken(ValueError):
+    """A store gives a number a second meaning; it was copied or restored, and must be drawn anew."""
+
+
+class Gateway(NamedTuple):
+    """One gateway as the list shows it."""
+
+    id: str
+    site: str
+    name: str
+    zone: str
+    first_seen_us: int
+    last_seen_us: int
+    online: bool
+    store: int | None
+    program: str
+    applied_digest: str
+    status: Status | None
+
+
+class SignalRow(NamedTuple):
+    """One signal with the gateway that has it now."""
+
+    uid: str
+    name: str
+    unit: str
+    type: str
+    group: str
+    writable: bool
+    low: float | None
+    high: float | None
+    gateway: str
+
+
+class Binding(NamedTuple):
+    """Samples of `number` in this store are the signal's, from_us ≤ t < to_us; None: without end."""
+
+    uid: str
+    gateway: str
+    store: int
+    number: int
+    from_us: int | None
+    to_us: int | None
+
+
+class _Holder(NamedTuple):
+    binding: Binding
+    listed: bool
+
+
+@needs(Right.INGEST)
+def tenants(_scope: Scope, connection: Connection, gateways: Sequence[str]) -> dict[str, str]:
+    """Tenant of each of these gateways that is known, whichever it is."""
+    found: dict[str, str] = {}
+    for at in range(0, len(gateways), 500):
+        some = gateways[at : at + 500]
+        query = select(gateway.c.id, gateway.c.tenant_id).where(gateway.c.id.in_(some))
+        found.update((str(row.id), str(row.tenant_id)) for row in connection.execute(query))
+    return found
+
+
+@needs(Right.INGEST)
+def see(scope: Scope, connection: Connection, gateway_id: str, now_us: int) -> None:
+    """Note that a gateway spoke; make its row if this is the first time."""
+    seen = connection.execute(update(gateway).where(gateway.c.id == gateway_id).values(last_seen_us=now_us))
+    if seen.rowcount:
+        return
+    connection.execute(
+        insert(gateway).values(
+            id=gateway_id, tenant_id=scope.tenant, first_seen_us=now_us, last_seen_us=now_us
+        )
+    )
+    audit.note(scope, connection, now_us, "gateway.new", gateway_id)
+
+
+@needs(Right.INGEST)
+def put_birth(scope: Scope, connection: Connection, birth: Birth, now_us: int) -> None:
+    """Take in who a gateway says it is, and its numbers.
+
+    Raises:
+        NumberTaken: nothing may be kept of this birth.
+    """
+    see(scope, connection, birth.gateway, now_us)
+    before = connection.execute(select(gateway.c.store).where(gateway.c.id == birth.gateway)).scalar()
+    claim_signals(scope, connection, birth.gateway, birth.store, birth.signals, birth.time_us, now_us)
+    _put_groups(scope, connection, birth.gateway, birth.store, birth.groups)
+    connection.execute(
+        update(gateway)
+        .where(gateway.c.id == birth.gateway)
+        .values(store=birth.store, boot=birth.boot, program=birth.program)
+    )
+    if before != birth.store:
+        audit.note(
+            scope,
+            connection,
+            now_us,
+            "gateway.store",
+            birth.gateway,
+            before="" if before is None else str(before),
+            after=str(birth.store),
+        )
+
+
+@needs(Right.INGEST)
+def claim_signals(
+    scope: Scope,
+    connection: Connection,
+    gateway_id: str,
+    store: int,
+    numbers: Sequence[SignalNumber],
+    time_us: int,
+    now_us: int,
+) -> None:
+    """Bind the numbers of one store to signals.
+
+    1. A number that is known keeps its signal, for ever.
+    2. A signal that another gateway has, moves here with this birth: the other's samples count up
+       to now, ours without beginning (they may have waited long for the link).
+    3. A gateway that lost a signal that way does not take it back by merely starting again. It does
+       once the other has stopped listing it. Until then both claim it, which is noted once.
+    """
+    b = binding.c
+    here = and_(b.gateway == gateway_id, b.store == store)
+    known = {row.number: row for row in connection.execute(select(binding).where(here))}
+    for number, uid in ((n.number, n.uid) for n in numbers):
+        if number in known and known[number].uid != uid:
+            raise NumberTaken(
+                f"store {store} gave number {number} to {known[number].uid!r}, now to {uid!r};"
+                " set the gateway's data folder aside, so that it draws a new store"
+            )
+    listed = {n.number for n in numbers}
+    gone = [n for n, row in known.items() if row.listed and n not in listed]
+    back = [n for n, row in known.items() if not row.listed and n in listed]
+    for some, value in ((gone, False), (back, True)):
+        for at in range(0, len(some), 500):
+            these = b.number.in_(some[at : at + 500])
+            connection.execute(update(binding).where(here, these).values(listed=value))
+    others = _holders_elsewhere(scope, connection, gateway_id, [n.uid for n in numbers])
+    for number, uid in ((n.number, n.uid) for n in numbers):
+        other = others.get(uid)
+        if number not in known:
+            if other is not None:
+                _move(scope, connection, other.binding, gateway_id, time_us, now_us)
+            values = {"gateway": gateway_id, "store": store, "number": number, "uid": uid}
+            connection.execute(insert(binding).values(**values, tenant_id=scope.tenant))
+        elif known[number].to_us is not None:
+            if other is None or not other.listed:
+                if other is not None:
+                    _move(scope, connection, other.binding, gateway_id, time_us, now_us)
+                this = and_(here, b.number == number)
+                connection.execute(update(binding).where(this).values(to_us=None))
+            elif not audit.has(scope, connection, "signal.claimed-by-two", f"{uid} {gateway_id}"):
+                audit.note(
+                    scope,
+                    connection,
+                    now_us,
+                    "signal.claimed-by-two",
+                    f"{uid} {gateway_id}",
+                    before=other.binding.gateway,
+                    after=gateway_id,
+                )
+
+
+def _holders_elsewhere(
+    scope: Scope, connection: Connection, gateway_id: str, uids: Sequence[str]
+) -> dict[str, _Holder]:
+    """Of each of these signals, the open binding at another gateway, if there is one."""
+    b = binding.c
+    found: dict[str, _Holder] = {}
+    for at in range(0, len(uids), 500):
+        query = select(*_BINDING, b.listed).where(
+            b.tenant_id == scope.tenant,
+            b.uid.in_(uids[at : at + 500]),
+            b.gateway != gateway_id,
+            b.to_us.is_(None),
+        )
+        for row in connection.execute(query):
+            holder = _Holder(Binding._make(row[:6]), bool(row.listed))
+            there = found.get(holder.binding.uid)
+            if there is None or (holder.listed and not there.listed):
+                found[holder.binding.uid] = holder
+    return found
+
+
+def _move(
+    scope: Scope, connection: Connection, old: Binding, gateway_id: str, time_us: int, now_us: int
+) -> None:
+    b = binding.c
+    connection.execute(
+        update(binding)
+        .where(b.tenant_id == scope.tenant, b.uid == old.uid, b.gateway == old.gateway, b.to_us.is_(None))
+        .values(to_us=time_us)
+    )
+    subject = f"{old.uid} {gateway_id}"
+    audit.note(scope, connection, now_us, "signal.moved", subject, before=old.gateway, after=gateway_id)
+
+
+def _put_groups(
+    scope: Scope, connection: Connection, gateway_id: str, store: int, groups: Sequence[GroupEpoch]
+) -> None:
+    g = group_binding.c
+    here = and_(g.gateway == gateway_id, g.store == store)
+    known = {row.number: row for row in connection.execute(select(group_binding).where(here))}
+    for group in groups:
+        row = known.get(group.number)
+        if row is None:
+            connection.execute(
+                insert(group_binding).values(
+                    gateway=gateway_id,
+                    store=store,
+                    number=group.number,
+                    tenant_id=scope.tenant,
+                    uid=group.uid,
+                    epoch=group.epoch,
+                )
+            )
+        elif row.uid != group.uid:
+            raise NumberTaken(
+                f"store {store} gave group number {group.number} to {row.uid!r}, now to {group.uid!r};"
+                " set the gateway's data folder aside, so that it draws a new store"
+            )
+        elif row.epoch < group.epoch:
+            this = and_(here, g.number == group.number)
+            connection.execute(update(group_binding).where(this).values(epoch=group.epoch))
+
+
+@needs(Right.INGEST)
+def put_status(scope: Scope, connection: Connection, status: Status, now_us: int) -> None:
+    """Note whether a gateway is there and how it fares; its last will tells nothing but that it is gone."""
+    g = gateway.c
+    known = connection.execute(select(g.id).where(g.id == status.gateway)).first()
+    if known is None:
+        see(scope, connection, status.gateway, now_us)
+    values: dict[str, object] = {"online": status.online}
+    if status.online:
+        values |= {"status": msgspec.msgpack.encode(status), "last_seen_us": now_us}
+    connection.execute(update(gateway).where(g.id == status.gateway).values(values))
+
+
+@needs(Right.INGEST)
+def put_applied(
+    scope: Scope, connection: Connection, applied: Applied, digest: str, document: bytes, now_us: int
+) -> None:
+    """Take names, units and messages from the configuration in force.
+
+    Args:
+        digest: of that configuration, computed here. document: as it came, for showing.
+    """
+    g = gateway.c
+    see(scope, connection, applied.gateway, now_us)
+    this = g.id == applied.gateway
+    before = connection.execute(select(g.applied_digest).where(this)).scalar_one()
+    if before == digest:
+        return
+    site = applied.configuration.gateway
+    connection.execute(
+        update(gateway)
+        .where(this)
+        .values(site=site.site, name=site.name, zone=site.zone, applied_digest=digest, applied=document)
+    )
+    _put_signals(scope, connection, applied)
+    _put_messages(scope, connection, applied)
+    audit.note(
+        scope, connection, now_us, "configuration.applied", applied.gateway, before=before, after=digest
+    )
+
+
+def _put_signals(scope: Scope, connection: Connection, applied: Applied) -> None:
+    s = signal.c
+    signals = applied.configuration.signals
+    elsewhere = _holders_elsewhere(scope, connection, applied.gateway, list(signals))
+    ours = _holds(scope, connection, applied.gateway)
+    known = {
+        row.uid: row._asdict()
+        for row in connection.execute(select(signal).where(s.tenant_id == scope.tenant))
+        if row.uid in signals
+    }
+    for position, (uid, said) in enumerate(signals.items()):
+        if uid in elsewhere and uid not in ours:
+            continue  # another gateway has it and says what it is called
+        values: dict[str, object] = {
+            "name": said.name or uid,
+            "unit": said.unit,
+            "type": said.type.value,
+            "group_uid": said.group,
+            "writable": said.writable,
+            "low": said.limits.low,
+            "high": said.limits.high,
+            "position": position,
+        }
+        there: dict[str, object] | None = known.get(uid)
+        if there is None:
+            connection.execute(insert(signal).values(tenant_id=scope.tenant, uid=uid, **values))
+        elif any(there[name] != value for name, value in values.items()):
+            this = and_(s.tenant_id == scope.tenant, s.uid == uid)
+            connection.execute(update(signal).where(this).values(values))
+
+
+def _holds(scope: Scope, connection: Connection, gateway_id: str) -> set[str]:
+    b = binding.c
+    query = select(b.uid).where(b.tenant_id == scope.tenant, b.gateway == gateway_id, b.to_us.is_(None))
+    return set(connection.execute(query).scalars())
+
+
+def _put_messages(scope: Scope, connection: Connection, applied: Applied) -> None:
+    m = message.c
+    connection.execute(delete(message).where(m.gateway == applied.gateway))
+    rows = [
+        {
+            "gateway": applied.gateway,
+            "uid": uid,
+            "tenant_id": scope.tenant,
+            "number": said.number,
+            "text": said.text,
+            "priority": said.priority,
+            "acknowledge": said.acknowledge,
+            "area": said.area,
+        }
+        for uid, said in applied.configuration.messages.items()
+    ]
+    if rows:
+        connection.execute(insert(message), rows)
+
+
+# --- Reading ---------------------------------------------------------------------------------
+
+_BINDING = (
+    binding.c.uid,
+    binding.c.gateway,
+    binding.c.store,
+    binding.c.number,
+    binding.c.from_us,
+    binding.c.to_us,
+)
+
+
+@needs(Right.VIEW)
+def gateways(scope: Scope, connection: Connection) -> list[Gateway]:
+    """Gateways of the scope, by id."""
+    g = gateway.c
+    query = select(gateway).where(g.tenant_id == scope.tenant, _in_sites(scope)).order_by(g.id)
+    return [
+        Gateway(
+            row.id,
+            row.site,
+            row.name,
+            row.zone,
+            row.first_seen_us,
+            row.last_seen_us,
+            row.online,
+            row.store,
+            row.program,
+            row.applied_digest,
+            None if row.status is None else _status.decode(row.status),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+@needs(Right.VIEW)
+def signals(scope: Scope, connection: Connection, uids: Sequence[str] | None = None) -> list[SignalRow]:
+    """Signals of the scope with the gateway that has them now, in the order of its configuration."""
+    s, b, g = signal.c, binding.c, gateway.c
+    query = (
+        select(signal, g.id.label("gateway_id"))
+        .join(binding, and_(b.tenant_id == s.tenant_id, b.uid == s.uid, b.to_us.is_(None)))
+        .join(gateway, and_(g.id == b.gateway, g.store == b.store))
+        .where(s.tenant_id == scope.tenant, _in_sites(scope))
+        .order_by(g.id, s.position, s.uid)
+    )
+    if uids is not None:
+        query = query.where(s.uid.in_(list(uids)))
+    return [
+        SignalRow(
+            row.uid,
+            row.name,
+            row.unit,
+            row.type,
+            row.group_uid,
+            row.writable,
+            row.low,
+            row.high,
+            row.gateway_id,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+@needs(Right.VIEW)
+def bindings(scope: Scope, connection: Connection, uids: Sequence[str]) -> list[Binding]:
+    """Where the samples of these signals lie, over all their gateways and stores."""
+    b, g = binding.c, gateway.c
+    found: list[Binding] = []
+    for at in range(0, len(uids), 500):
+        query = (
+            select(*_BINDING)
+            .join(gateway, g.id == b.gateway)
+            .where(b.tenant_id == scope.tenant, b.uid.in_(uids[at : at + 500]), _in_sites(scope))
+            .order_by(b.uid, b.gateway, b.store, b.number)
+        )
+        found += [Binding._make(row) for row in connection.execute(query)]
+    return found
+
+
+@needs(Right.VIEW)
+def present_numbers(scope: Scope, connection: Connection) -> list[Binding]:
+    """Every signal's number in the store its gateway writes to now; what live values are keyed by."""
+    b, g = binding.c, gateway.c
+    query = (
+        select(*_BINDING)
+        .join(gateway, and_(g.id == b.gateway, g.store == b.store))
+        .where(b.tenant_id == scope.tenant, b.to_us.is_(None), _in_sites(scope))
+    )
+    return [Binding._make(row) for row in connection.execute(query)]
+
+
+def _in_sites(scope: Scope) -> ColumnElement[bool]:
+    if scope.sites is None:
+        return true()
+    return gateway.c.site.in_(sorted(scope.sites))

@@ -1,0 +1,1 @@
+"""Samples of the past: segments as they came, and the tail until its segment arrives."""

@@ -1,0 +1,1 @@
+"""Taking in what gateways send: check, commit, and only then the receipt."""
