@@ -54,8 +54,9 @@ ReadSlice = Callable[[int, int], bytes]
 
 _ZSTD_MAGIC = zstandard.FRAME_HEADER
 _WINDOW_MAX = 1 << 27
-_KEPT_PACKS = 16
 _EXTRAS = frozenset(Extra)
+_EXTRAS_MAX = 2  # a quality, and either patches or texts
+_PCODEC = frozenset((Codec.PCO, Codec.PCOI))
 _shape = msgspec.msgpack.Decoder(Shape)
 _figures = msgspec.msgpack.Decoder(Figures)
 
@@ -137,7 +138,7 @@ class Segment:
             raise Damaged(f"body: {len(body)} bytes, expected {self._offsets[-1]}")
         self._body = body
         self._times: dict[int, Int64s] = {}
-        self._streams: tuple[list[int], list[int], list[int]] | None = None
+        self._streams: tuple[list[int], list[int], list[int], list[int]] | None = None
         self._unpacked: dict[int, bytes] = {}
         self._extras: dict[int, list[int]] | None = None
         self._statistics: Statistics | None = None
@@ -383,6 +384,8 @@ class Segment:
         found = self._extras.get(i)
         if found is None:
             return []
+        if len(found) > _EXTRAS_MAX:
+            raise Damaged(f"column {i}: {len(found)} extras")
         for e in found:
             if self._shape.extras.what[e] not in _EXTRAS:
                 raise Unsupported(f"column {i}: extra {self._shape.extras.what[e]} is unknown")
@@ -399,30 +402,37 @@ class Segment:
         block = self._shape.extras.block[e]
         return memoryview(self._pack(block, part))[offset : offset + self._shape.extras.length[e]]
 
-    def _layout(self) -> tuple[list[int], list[int], list[int]]:
-        """Offset of each series' and each extra's stream in its pack, and the unpacked size of each block.
+    def _layout(self) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Offset of each series' and each extra's stream in its block; size and number of streams per block.
 
-        Streams of one pack lie in the order of the series, then of the extras.
+        Streams of one block lie in the order of the series, then of the extras.
         """
         if self._streams is None:
-            sizes = [0] * (len(self._shape.blocks) + 1)  # the last one is -1: no block
-            offsets: list[list[int]] = []
-            for source in (self._shape.series, self._shape.extras):
-                offsets.append([])
-                for block, length in zip(source.block, source.length, strict=True):
-                    offsets[-1].append(sizes[block])
-                    sizes[block] += length
-            self._streams = (offsets[0], offsets[1], sizes)
+            shape = self._shape
+            sizes = [0] * (len(shape.blocks) + 1)  # the last one is -1: no block
+            streams = sizes.copy()
+            offsets: list[int] = []
+            for block, length in zip(
+                shape.series.block + shape.extras.block,
+                shape.series.length + shape.extras.length,
+                strict=True,
+            ):
+                offsets.append(sizes[block])
+                sizes[block] += length
+                streams[block] += 1
+            middle = len(shape.series.block)
+            self._streams = (offsets[:middle], offsets[middle:], sizes, streams)
         return self._streams
 
     def _pack(self, block: int, part: str) -> bytes:
-        """Content of a zstd block; the last few are kept, as columns share them."""
-        if block not in self._unpacked:
-            content = _unframe(self._block(block, part), self._layout()[2][block], part)
-            while len(self._unpacked) >= _KEPT_PACKS:
-                del self._unpacked[next(iter(self._unpacked))]
+        """Content of a zstd block; kept where several columns share it."""
+        if block in self._unpacked:
+            return self._unpacked[block]
+        _, _, sizes, streams = self._layout()
+        content = _unframe(self._block(block, part), sizes[block], part)
+        if streams[block] > 1:
             self._unpacked[block] = content
-        return self._unpacked[block]
+        return content
 
     def _block(self, block: int, part: str) -> bytes:
         """Bytes of a block, after its checksum has been found right."""
@@ -494,6 +504,9 @@ def _check_shape(shape: Shape) -> None:
         raise Damaged("head: a column on an axis that is not there")
     if max(*series.block, *extras.block) >= len(shape.blocks):
         raise Damaged("head: a part in a block that is not there")
+    alone = [block for codec, block in zip(series.codec, series.block, strict=True) if codec in _PCODEC]
+    if len(set(alone)) != len(alone):
+        raise Damaged("head: two columns in one block of pcodec")
     if extras.column and max(extras.column) >= len(columns.axis):
         raise Damaged("head: an extra of a column that is not there")
     rows = [axes.rows[axis] for axis in columns.axis]

@@ -140,13 +140,10 @@ def statistics_from(record: Figures, rows: Int64s, span: Int64s, unit_us: int) -
     parts = [getattr(record, name) for name in record.__struct_fields__]
     if any(len(part) != len(rows) for part in parts):
         raise Damaged("statistics: not one figure per column")
-    try:
-        scale, missing, unheld = (
-            np.array(part, np.int64) for part in (record.scale, record.missing, record.unheld)
-        )
-        low, high, first, last, total, area = (np.array(part, np.float64) for part in parts[2:8])
-    except OverflowError as err:
-        raise Damaged("statistics: a figure is beyond 64 bits") from err
+    scale, missing, unheld = (
+        np.array(part, np.int64) for part in (record.scale, record.missing, record.unheld)
+    )
+    low, high, first, last, total, area = (np.array(part, np.float64) for part in parts[2:8])
     good, held = rows - missing, span - unheld
     if (
         (missing < 0).any()
