@@ -1,164 +1,408 @@
 """Historian: the one door to the gateway's samples. The parts behind it do one thing each.
 
-    append ─► head (file, RAM) ─► open_group ─► seal ─► store (SQLite) ─► retention
-                                       └──────────────► query ◄──┘
+    append ─► head_files (disk) and open_group (memory) ─► seal ─► store (SQLite) ─► retention
+                                        └───────────────► query ◄────┘
 
-`append`, `seal_due`, `open_batches` and `configure` belong to the event loop, everything that
-touches the disk to the owner's one worker thread. Only appends and list cuts, each one step of
-the interpreter, meet between the two.
+`append`, `seal_due`, `end_of`, `open_batches` and `configure` belong to the event loop and never
+wait; all else touches the disk and belongs to the owner's one worker thread. Between the two only
+single steps of the interpreter meet: appending to a list, cutting it at the front.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
-from contract.model.batch import Batch, Float64s, Int64s, UInt8s
+import msgspec
+import numpy as np
+
+from contract.model.batch import Batch, Int32s
 from contract.model.config import Storage
-from contract.segment.layout import Values
 from contract.wire.command import SegmentDigest
 from contract.wire.receipt import SequenceSet
 from contract.wire.records import SegmentRecord
 from contract.wire.status import LaneRange
-from edge.historian.layout import Finding, Freed, GroupLayout, Meaning, Stored
+from edge.historian import query
+from edge.historian.head import Record, clean_exact, named
+from edge.historian.head_files import Disk, HeadFiles, replay
+from edge.historian.layout import Finding, Freed, GroupLayout, HistorianError, Meaning, MemberLayout, Stored
+from edge.historian.open_group import OpenGroup, SealedPiece, pack, restate
+from edge.historian.query import Piece
+from edge.historian.retention import free_receipted, retain
+from edge.historian.store import POSITIONS_AT_ONCE, Store, StoreDamaged, StoreTrouble, set_aside
+from edge.historian.verify import verify
 
-__all__ = ["Float64s", "Historian", "Int64s", "UInt8s"]
+STORE: Final = "store.db"
+HEAD: Final = "head"
+MEGABYTE: Final = 1_000_000
+MEMORY_BYTES: Final = 128 * 1024 * 1024
+"""What open groups may take while nothing can be sealed; beyond, the oldest samples are lost."""
+_SAMPLE_BYTES: Final = 17
+_RECORD_BYTES: Final = 500
+_FREE_AT_ONCE: Final = 4 * 1024 * 1024
 
 
 class Historian:
     """Samples of one gateway.
 
-    `trouble` says in plain words what the disk refuses now, "" when all is well; `reports`
-    are things found or given up that an operator must hear of once, the owner empties it.
+    `reports` are things found, lost or given up that an operator must hear of once; the owner
+    empties it. `lost` counts samples that were taken and could not be kept.
     """
 
-    store: int
-    trouble: str
-    reports: list[str]
-    lost: int
+    def __init__(self, folder: Path, storage: Storage, store: Store, head: HeadFiles) -> None:
+        self._folder = folder
+        self._storage = storage
+        self._store = store
+        self._head = head
+        self._groups: dict[int, OpenGroup] = {}
+        self._configured: frozenset[int] = frozenset()
+        self._shares: dict[int, float] = {}
+        self._damaged: dict[int, str] = {}
+        self._said: set[str] = set()
+        self._store_trouble = ""
+        self.reports: list[str] = []
+        self.lost = 0
+
+    # -- opening and closing
 
     @classmethod
-    def open(cls, folder: Path, storage: Storage, now_us: int) -> Self:
+    def open(cls, folder: Path, storage: Storage, now_us: int, disk: Disk | None = None) -> Self:
         """Open or create `store.db` and `head/` in the folder and replay the head.
 
         A store.db that is damaged beyond use is set aside with its head and a new one, with a
         new store number, begun at once; `reports` says so.
 
+        Args:
+            folder: of this gateway's data; created if absent.
+            storage: bounds.
+            now_us: wall time; unsealed rows of earlier runs age from it at the latest.
+            disk: what the head writes through.
+
         Raises:
             NewerData: written by a younger program.
             HistorianError: the folder cannot be written.
         """
-        raise NotImplementedError
+        reports: list[str] = []
+        try:
+            (folder / HEAD).mkdir(parents=True, exist_ok=True)
+            store = _open_store(folder, reports)
+            try:
+                first = store.reserve_positions()
+                found = replay(folder / HEAD, store.store, reports)
+                highest = max((r.position for _, records in found for r in records), default=0)
+                if highest >= first:
+                    first = store.reserve_positions(highest + 1)
+            except BaseException:
+                store.close()
+                raise
+        except (OSError, StoreTrouble) as error:
+            raise HistorianError(f"{folder}: {error}; the data folder must be writable") from error
+        head = HeadFiles(folder / HEAD, store.store, first, disk)
+        self = cls(folder, storage, store, head)
+        self.reports = reports
+        records: dict[int, Record] = {}
+        for path, of_file in found:
+            head.adopt(path, of_file)
+            for record in of_file:
+                records.setdefault(record.position, record)
+        self._take_back([records[position] for position in sorted(records)], now_us)
+        return self
 
-    def close(self) -> None:
-        """Sync and let go of all files; the head is not sealed, it is replayed."""
-        raise NotImplementedError
+    def _take_back(self, records: Sequence[Record], now_us: int) -> None:
+        """Put unsealed records of earlier runs into the open groups."""
+        for record in records:
+            number = record.batch.group
+            if record.position <= self._store.sealed.get(number, 0):
+                continue
+            members = self._store.members(number, record.epoch)
+            if members is None or not _matches(record.batch, members):
+                self._lose(len(record.batch), f"group {number}: its epoch {record.epoch} is not known")
+                continue
+            group = self._groups.setdefault(number, OpenGroup())
+            if not group.records:
+                group.since_us = min(now_us, int(record.batch.times()[0]))
+            group.epoch, group.members = record.epoch, members
+            group.append(record)
+
+    def close(self) -> bool:
+        """Sync and let go of all files. The head is not sealed, it is replayed; False if memory held more."""
+        whole = self._head.close()
+        self._store.close()
+        return whole
+
+    # -- numbers and make-up of groups
+
+    @property
+    def store(self) -> int:
+        """Number of the data store."""
+        return self._store.store
 
     def number_signals(self, uids: Sequence[str]) -> dict[str, int]:
-        """Permanent number per signal uid, given before use; never reused."""
-        raise NotImplementedError
+        """Permanent number per signal uid, on the disk before it is given; never reused."""
+        try:
+            return self._store.number_signals(uids)
+        except StoreTrouble as error:
+            raise HistorianError(f"no numbers for new signals: {error}") from error
 
     def number_groups(self, uids: Sequence[str]) -> dict[str, int]:
         """Permanent number per group uid."""
-        raise NotImplementedError
+        try:
+            return self._store.number_groups(uids)
+        except StoreTrouble as error:
+            raise HistorianError(f"no numbers for new groups: {error}") from error
 
     def epoch_of(self, group: int, members: Sequence[Meaning]) -> int:
         """Epoch of a group with these members: the current one if nothing changed, else the next."""
-        raise NotImplementedError
+        try:
+            return self._store.epoch_of(group, members)
+        except StoreTrouble as error:
+            raise HistorianError(f"no new epoch for group {group}: {error}") from error
 
     def configure(self, groups: Sequence[GroupLayout]) -> None:
         """The groups from now on; open rows of an earlier epoch are sealed as what they were."""
-        raise NotImplementedError
+        for place, layout in enumerate(groups):
+            if self._store.members(layout.number, layout.epoch) != layout.members:
+                raise HistorianError(
+                    f"group {layout.uid}: epoch {layout.epoch} is not the one of these members"
+                )
+            group = self._groups.setdefault(layout.number, OpenGroup())
+            group.epoch, group.members = layout.epoch, layout.members
+            self._shares[layout.number] = 1 - place / len(groups) / 2
+        self._configured = frozenset(layout.number for layout in groups)
+
+    # -- the event loop's side
 
     def append(self, batch: Batch) -> int | None:
-        """Position of the batch in the head; None where even memory had no room for it.
+        """Position of the batch in the head; None for a batch that is none of a configured group.
 
-        Event loop; O(rows), one write, no wait for the disk. The batch's arrays must never be
-        changed afterwards.
+        O(rows), one write, no wait for the disk: what the disk refuses stays in memory and is
+        written when it takes it again. The batch's arrays must never be changed afterwards.
         """
-        raise NotImplementedError
-
-    def sync(self) -> bool:
-        """fdatasync, and mend what failed; True when all that was appended before is on the disk."""
-        raise NotImplementedError
+        group = self._groups.get(batch.group)
+        if group is None or batch.group not in self._configured or not _matches(batch, group.members):
+            self._lose(len(batch), f"group {batch.group}: a batch that does not fit its members")
+            return None
+        if not len(batch):
+            return None
+        if batch.exact:
+            batch = msgspec.structs.replace(batch, exact=clean_exact(batch.exact))
+        position = self._head.append(group.epoch, batch)
+        group.append(Record(position, group.epoch, batch))
+        return position
 
     def seal_due(self, now_us: int) -> list[int]:
-        """Groups to seal now; fixes where each one's segment will end, see `end_of`."""
-        raise NotImplementedError
+        """Groups to seal now; fixes where each one's segment will end, see `end_of`.
+
+        The first segments after a start are shorter the later a group stands in the
+        configuration, so that groups of one rhythm do not fall due together for ever.
+        """
+        due = []
+        for number, group in self._groups.items():
+            share = 1.0 if group.has_sealed else self._shares.get(number, 1.0)
+            age_us = self._storage.seal_after_s * share * 1e6
+            if group.is_due(now_us, self._storage.seal_samples * share, age_us):
+                group.fix_boundary()
+                due.append(number)
+        return due
 
     def end_of(self, group: int) -> int:
         """Last position that the seal under way, or else the last one, of a group covers; 0 if none."""
-        raise NotImplementedError
-
-    def seal(self, group: int, now_us: int) -> list[int]:
-        """Seal a group's open rows up to `end_of`; numbers of the new segments, [] on trouble."""
-        raise NotImplementedError
+        boundary = self._groups[group].boundary if group in self._groups else 0
+        return max(boundary, self._store.sealed.get(group, 0))
 
     def open_batches(self, group: int, after: int = 0) -> Iterator[tuple[int, int, Batch]]:
         """(first, last, batch) of the unsealed head of a group, signals and times per row.
 
-        Each has at most 50 000 rows, unless one batch alone has more, and none straddles the
-        end of a segment under way.
+        Each has at most 50 000 rows, unless one batch alone has more; none straddles `end_of`
+        or a change of epoch.
         """
-        raise NotImplementedError
+        found = self._groups.get(group)
+        if found is None:
+            return iter(())
+        after = max(after, self._store.sealed.get(group, 0))
+        records = [record for record in found.records.copy() if record.position > after]
+        members = {epoch: self._numbers(group, epoch) for epoch in {r.epoch for r in records}}
+        return restate(records, found.boundary, members)
 
-    def last_values(self) -> Mapping[int, Stored]:
-        """Newest stored sample per signal number; for the gap marker at the start."""
-        raise NotImplementedError
+    def _numbers(self, group: int, epoch: int) -> Int32s:
+        members = self._store.members(group, epoch) or ()
+        return np.array([member.number for member in members], np.int32)
 
-    def lane(self) -> LaneRange:
-        """Oldest segment still there, next number to be given."""
-        raise NotImplementedError
+    # -- the worker's side: writing
 
-    def records(self, first: int, last: int, byte_limit: int) -> list[SegmentRecord]:
-        """Segments first…last as they go up, until `byte_limit` is passed; damaged ones are left out."""
-        raise NotImplementedError
+    def sync(self) -> bool:
+        """fdatasync, and mend what failed; True when all that was appended before is on the disk."""
+        whole = self._head.sync()
+        if self.trouble:
+            self._bound_memory()
+        if self._head.next_position > self._store.positions - POSITIONS_AT_ONCE // 2:
+            self._reserve()
+        return whole
+
+    def _reserve(self) -> None:
+        try:
+            self._store.reserve_positions()
+        except StoreTrouble as error:
+            self._store_trouble = str(error)  # there is room for years of trying again
+
+    def _bound_memory(self) -> None:
+        def size(group: OpenGroup) -> int:
+            return group.samples * _SAMPLE_BYTES + len(group.records) * _RECORD_BYTES
+
+        while sum(map(size, self._groups.values())) > MEMORY_BYTES:
+            number, group = max(self._groups.items(), key=lambda item: size(item[1]))
+            oldest = group.records[: len(group.records) // 2 + 1]
+            self._lose(group.cut(oldest[-1].position), f"group {number}: no room left in memory")
+
+    def seal(self, group: int) -> list[int]:
+        """Seal a group's open rows up to `end_of`; numbers of the new segments, [] on trouble."""
+        found = self._groups.get(group)
+        if found is None:
+            return []
+        if found.boundary <= self._store.sealed.get(group, 0):
+            found.fix_boundary()
+        records = found.sealing()
+        if not records:
+            return []
+        layouts = {epoch: self._store.members(group, epoch) or () for epoch in {r.epoch for r in records}}
+        packed = pack(group, records, layouts)
+        last = records[-1].position
+        try:
+            seqs = self._seal_or_make_room(group, packed.pieces, last)
+        except (StoreTrouble, StoreDamaged) as error:
+            self._store_trouble = str(error)
+            return []
+        self._store_trouble = ""
+        for reason in packed.refused:
+            self._lose(1, reason)
+        found.cut(last)
+        return seqs
+
+    def _seal_or_make_room(self, group: int, pieces: Sequence[SealedPiece], last: int) -> list[int]:
+        try:
+            return self._store.seal(group, pieces, last)
+        except StoreTrouble as error:
+            if not error.full or not free_receipted(self._store, _FREE_AT_ONCE).bodies:
+                raise
+        return self._store.seal(group, pieces, last)
 
     def set_receipted(self, held: SequenceSet, *, backwards: bool) -> None:
         """What the aggregator holds; a step backwards is written at once, others with the next seal."""
-        raise NotImplementedError
+        self._store.receipted = held.copy()
+        if backwards:
+            try:
+                self._store.write_receipts()
+            except StoreTrouble as error:
+                self._store_trouble = str(error)
 
     @property
     def receipted(self) -> SequenceSet:
         """What the aggregator said it holds."""
-        raise NotImplementedError
+        return self._store.receipted
 
-    def retain(self, now_us: int) -> Freed:
+    def retain(self) -> Freed:
         """Let the oldest go until the store is within its quota."""
-        raise NotImplementedError
+        try:
+            return retain(self._store, int(self._storage.quota_mb * MEGABYTE))
+        except (StoreTrouble, StoreDamaged) as error:
+            self._store_trouble = str(error)
+            return Freed()
 
     def forget_head(self, before_position: int) -> None:
         """Delete head files that are wholly sealed and wholly before a position."""
-        raise NotImplementedError
+        self._head.forget(before_position, self._store.sealed)
+
+    # -- the worker's side: reading
 
     def replayed(self, after_position: int) -> Iterator[tuple[int, Batch]]:
-        """Batches after a position still in head files, sealed or not, in order."""
-        raise NotImplementedError
+        """Batches after a position still in head files, sealed or not, in order; rows are named."""
+        for record in self._head.read(after_position):
+            members = self._numbers(record.batch.group, record.epoch)
+            if record.batch.signal is None and len(record.batch) != len(members):
+                continue  # reported when the head was replayed
+            yield record.position, msgspec.structs.replace(record.batch, signal=named(record.batch, members))
 
-    def history(
-        self, signals: Sequence[int], from_us: int, to_us: int
-    ) -> Iterator[tuple[int, Int64s, Values, UInt8s | None]]:
+    def last_values(self) -> Mapping[int, Stored]:
+        """Newest stored sample per signal number; for the gap marker at the start."""
+        open_records = {number: group.records.copy() for number, group in self._groups.items()}
+        return query.last_values(self._store, self._store.groups, open_records, self._damaged)
+
+    def lane(self) -> LaneRange:
+        """Oldest segment still there, next number to be given."""
+        return LaneRange(self._store.oldest_seq, self._store.next_seq)
+
+    def records(self, first: int, last: int, byte_limit: int) -> list[SegmentRecord]:
+        """Segments first…last as they go up, until `byte_limit` is passed; damaged ones are left out."""
+        known = set(self._damaged)
+        found = query.records(self._store, first, last, byte_limit, self._damaged)
+        self._report_damaged(known)
+        return found
+
+    def history(self, signals: Sequence[int], from_us: int, to_us: int) -> Iterator[Piece]:
         """(signal, times, values, quality) pieces of from…to inclusive, each signal's in order of time."""
-        raise NotImplementedError
+        known = set(self._damaged)
+        open_records = {number: group.records.copy() for number, group in self._groups.items()}
+        yield from query.history(self._store, open_records, signals, from_us, to_us, self._damaged)
+        self._report_damaged(known)
+
+    def _report_damaged(self, known: set[int]) -> None:
+        for seq in self._damaged.keys() - known:
+            self.reports.append(f"segment {seq}: {self._damaged[seq]}; the others are not touched by it")
+
+    @property
+    def damaged(self) -> Mapping[int, str]:
+        """Segments that were asked for and could not be read, with the reason."""
+        return self._damaged
 
     def verify(self, *, deep: bool) -> list[Finding]:
         """All that is wrong with the stored segments; deep decodes and recomputes."""
-        raise NotImplementedError
+        return verify(self._store, deep=deep)
 
     def digests(self, first: int, last: int) -> list[SegmentDigest]:
         """Count and digest of each stored segment first…last."""
-        raise NotImplementedError
+        return query.digests(self._store, first, last)
+
+    # -- how it fares
+
+    @property
+    def trouble(self) -> str:
+        """What the disk refuses now, in plain words; "" when all is well."""
+        return self._head.trouble or self._store_trouble
 
     @property
     def bytes_used(self) -> int:
         """Live bytes of the ring."""
-        raise NotImplementedError
+        return self._store.bytes_used
 
     @property
     def oldest_raw_us(self) -> int:
         """Oldest time whose samples are there; 0 if none."""
-        raise NotImplementedError
+        return self._store.oldest_us(with_body=True)
 
     @property
     def oldest_us(self) -> int:
         """Oldest time that has statistics at least; 0 if none."""
-        raise NotImplementedError
+        return self._store.oldest_us(with_body=False)
+
+    def _lose(self, samples: int, why: str) -> None:
+        """Count what cannot be kept; say why once per reason."""
+        self.lost += samples
+        if why not in self._said:
+            self._said.add(why)
+            self.reports.append(f"samples lost: {why}")
+
+
+def _matches(batch: Batch, members: Sequence[MemberLayout]) -> bool:
+    return batch.signal is not None or len(batch) == len(members)
+
+
+def _open_store(folder: Path, reports: list[str]) -> Store:
+    try:
+        return Store.open(folder / STORE)
+    except StoreDamaged as error:
+        aside = set_aside(folder, [f"{STORE}-wal", f"{STORE}-shm", HEAD, STORE])
+        reports.append(
+            f"{error}; it and its head were set aside in {aside.name}, a new store has begun: "
+            "what the aggregator did not have yet is in there only"
+        )
+    (folder / HEAD).mkdir(exist_ok=True)
+    return Store.open(folder / STORE)

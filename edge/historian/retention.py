@@ -1,0 +1,87 @@
+"""Retention: the ring by bytes. What goes first, and that nothing owed goes unnoticed.
+
+1. bodies of receipted segments, oldest first: their statistics stay;
+2. whole receipted segments from the oldest end, up to the first that is owed;
+3. bodies of segments that are owed, oldest first;
+4. whole segments from the oldest end, whatever they are.
+
+Rows go from the oldest end only, so that one number, the oldest segment's, tells for ever what was
+let go from what was lost. Statistics segments will join the order between 1 and 2.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from edge.historian.layout import Freed
+from edge.historian.store import Store
+
+AT_ONCE: Final = 64
+"""Segments per transaction: a fraction of a second on a slow card."""
+HEAD_BYTES: Final = 4096
+"""Guess of what a segment without its body takes; only the size of a step depends on it."""
+
+
+def retain(store: Store, quota_bytes: int) -> Freed:
+    """Let the oldest go until the store's live bytes are within the quota.
+
+    Raises:
+        StoreTrouble: the disk refused; what is done so far stays done.
+    """
+    freed = Freed()
+    while (excess := store.bytes_used - quota_bytes) > 0:
+        step = _bodies(store, excess, owed=False)
+        step = step or _front(store, excess, owed=False)
+        step = step or _bodies(store, excess, owed=True)
+        step = step or _front(store, excess, owed=True)
+        if step is None:
+            break
+        freed = Freed(*(a + b for a, b in zip(freed, step, strict=True)))
+    return freed
+
+
+def free_receipted(store: Store, at_least: int) -> Freed:
+    """Let bodies of receipted segments go, for a disk that is full below the quota."""
+    return _bodies(store, at_least, owed=False) or Freed()
+
+
+def _bodies(store: Store, excess: int, *, owed: bool) -> Freed | None:
+    """One step of 1 or 3; None if there is no such body."""
+    newest = store.next_seq - 1
+    ranges = store.receipted.missing(store.oldest_seq, newest) if owed else store.receipted.ranges()
+    sizes: list[tuple[int, int]] = []
+    for first, last in ranges:
+        sizes.extend(store.with_bodies(first, last, AT_ONCE - len(sizes)))
+        if len(sizes) == AT_ONCE:
+            break
+    chosen = _enough(sizes, excess)
+    if not chosen:
+        return None
+    store.drop_bodies(chosen)
+    n = len(chosen)
+    return Freed(unreceipted_bodies=n) if owed else Freed(bodies=n)
+
+
+def _front(store: Store, excess: int, *, owed: bool) -> Freed | None:
+    """One step of 2 or 4; None if the oldest segment is of the other sort, or there is none."""
+    sizes: list[tuple[int, int]] = []
+    for row in store.rows(store.oldest_seq, store.next_seq, AT_ONCE):
+        if (row.seq not in store.receipted) != owed:
+            break
+        sizes.append((row.seq, row.body_bytes + HEAD_BYTES))
+    chosen = _enough(sizes, excess)
+    if not chosen:
+        return None
+    store.drop_before(chosen[-1] + 1)
+    n = len(chosen)
+    return Freed(unreceipted_segments=n) if owed else Freed(segments=n)
+
+
+def _enough(sizes: Sequence[tuple[int, int]], excess: int) -> list[int]:
+    """The first numbers whose sizes together make up for the excess, or all."""
+    chosen: list[int] = []
+    for seq, size in sizes:
+        chosen.append(seq)
+        excess -= size
+        if excess <= 0:
+            break
+    return chosen
