@@ -10,7 +10,7 @@ single steps of the interpreter meet: appending to a list, cutting it at the fro
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -36,9 +36,19 @@ HEAD: Final = "head"
 MEGABYTE: Final = 1_000_000
 MEMORY_BYTES: Final = 128 * 1024 * 1024
 """What open groups may take while nothing can be sealed; beyond, the oldest samples are lost."""
+RETRY_US: Final = 30_000_000
+"""Pause after a refusal of the disk: packing a segment again each second would cost more than it helps."""
 _SAMPLE_BYTES: Final = 17
 _RECORD_BYTES: Final = 500
 _FREE_AT_ONCE: Final = 4 * 1024 * 1024
+
+
+class Figures(NamedTuple):
+    """What the event loop may ask at any time, as of the worker's last look."""
+
+    bytes_used: int
+    oldest_raw_us: int
+    oldest_us: int
 
 
 class Historian:
@@ -59,6 +69,8 @@ class Historian:
         self._damaged: dict[int, str] = {}
         self._said: set[str] = set()
         self._store_trouble = ""
+        self._refused_us = -RETRY_US
+        self._figures = Figures(0, 0, 0)
         self.reports: list[str] = []
         self.lost = 0
 
@@ -105,6 +117,7 @@ class Historian:
             for record in of_file:
                 records.setdefault(record.position, record)
         self._take_back([records[position] for position in sorted(records)], now_us)
+        self._take_figures()
         return self
 
     def _take_back(self, records: Sequence[Record], now_us: int) -> None:
@@ -253,8 +266,11 @@ class Historian:
             oldest = group.records[: len(group.records) // 2 + 1]
             self._lose(group.cut(oldest[-1].position), f"group {number}: no room left in memory")
 
-    def seal(self, group: int) -> list[int]:
-        """Seal a group's open rows up to `end_of`; numbers of the new segments, [] on trouble."""
+    def seal(self, group: int, now_us: int) -> list[int]:
+        """Seal a group's open rows up to `end_of`; numbers of the new segments, [] on trouble.
+
+        After a refusal of the disk the group is due again RETRY_S later.
+        """
         found = self._groups.get(group)
         if found is None:
             return []
@@ -270,8 +286,11 @@ class Historian:
             seqs = self._seal_or_make_room(group, packed.pieces, last)
         except (StoreTrouble, StoreDamaged) as error:
             self._store_trouble = str(error)
+            found.retry_us = now_us + RETRY_US
             return []
+        found.retry_us = None
         self._store_trouble = ""
+        self._take_figures()
         for reason in packed.refused:
             self._lose(1, reason)
         found.cut(last)
@@ -299,13 +318,28 @@ class Historian:
         """What the aggregator said it holds."""
         return self._store.receipted
 
-    def retain(self) -> Freed:
-        """Let the oldest go until the store is within its quota."""
+    def retain(self, now_us: int) -> Freed:
+        """Let the oldest go until the store is within its quota; after a refusal not for RETRY_S."""
+        if now_us - RETRY_US < self._refused_us <= now_us:
+            return Freed()
         try:
-            return retain(self._store, int(self._storage.quota_mb * MEGABYTE))
+            freed = retain(self._store, int(self._storage.quota_mb * MEGABYTE))
         except (StoreTrouble, StoreDamaged) as error:
             self._store_trouble = str(error)
+            self._refused_us = now_us
             return Freed()
+        self._take_figures()
+        return freed
+
+    def _take_figures(self) -> None:
+        try:
+            self._figures = Figures(
+                self._store.bytes_used,
+                self._store.oldest_us(with_body=True),
+                self._store.oldest_us(with_body=False),
+            )
+        except (StoreTrouble, StoreDamaged) as error:
+            self._store_trouble = str(error)
 
     def forget_head(self, before_position: int) -> None:
         """Delete head files that are wholly sealed and wholly before a position."""
@@ -370,18 +404,18 @@ class Historian:
 
     @property
     def bytes_used(self) -> int:
-        """Live bytes of the ring."""
-        return self._store.bytes_used
+        """Live bytes of the ring, after the last seal."""
+        return self._figures.bytes_used
 
     @property
     def oldest_raw_us(self) -> int:
-        """Oldest time whose samples are there; 0 if none."""
-        return self._store.oldest_us(with_body=True)
+        """Oldest time whose samples are in a segment; 0 if none."""
+        return self._figures.oldest_raw_us
 
     @property
     def oldest_us(self) -> int:
         """Oldest time that has statistics at least; 0 if none."""
-        return self._store.oldest_us(with_body=False)
+        return self._figures.oldest_us
 
     def _lose(self, samples: int, why: str) -> None:
         """Count what cannot be kept; say why once per reason."""

@@ -36,6 +36,7 @@ class OpenGroup:
         "has_sealed",
         "members",
         "records",
+        "retry_us",
         "since_us",
     )
 
@@ -47,6 +48,7 @@ class OpenGroup:
         self.appended = 0
         self.cut_samples = 0
         self.has_sealed = False
+        self.retry_us: int | None = None
         self._boundary = 0
 
     @property
@@ -69,6 +71,8 @@ class OpenGroup:
         if not self.records:
             self.since_us = None
             return False
+        if self.retry_us is not None:
+            return not self.retry_us - age_us < now_us < self.retry_us
         if self.since_us is None or self.since_us > now_us:
             self.since_us = now_us
         return now_us - self.since_us >= age_us or self.samples >= rows * max(1, len(self.members))

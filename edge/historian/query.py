@@ -15,6 +15,7 @@ from contract.segment.decode import Segment
 from contract.segment.layout import Axis, Column, SegmentError, Values
 from contract.wire.command import SegmentDigest
 from contract.wire.records import SegmentRecord
+from edge.clock import EARLIEST_US
 from edge.historian.head import Record
 from edge.historian.layout import MemberLayout, Stored
 from edge.historian.open_group import columns_of
@@ -98,6 +99,7 @@ def records(
                 t_min_us=row.t_min_us,
                 t_max_us=row.t_max_us,
                 blob=head + (body or b""),
+                clock_trusted=row.t_min_us >= EARLIEST_US,
             )
         )
         size += len(found[-1].blob)
