@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from aggregator import broker
-from aggregator.children.child import Child, Running, Say, is_listening
+from aggregator.children.child import Child, Running, Say, is_bound
 from aggregator.pki.certificates import Authority
 from aggregator.pki.folder import PkiFolder
 
@@ -234,7 +234,7 @@ def broker_child(data: Path, settings: broker.BrokerSettings, hosts: Sequence[st
     return Child(
         name="broker",
         argv=broker.command(),
-        ready_check=partial(is_listening, settings.central_address, settings.central_port),
+        ready_check=partial(is_bound, settings.central_port),
         folder=folder,
         account=account,
     )

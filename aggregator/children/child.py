@@ -169,3 +169,18 @@ async def is_listening(host: str, port: int) -> bool:
     with suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+async def is_bound(port: int) -> bool:
+    """Whether anything on this host listens on the port; a check that TLS servers do not notice.
+
+    A connection without a handshake would show in their log as an error, at each start.
+    """
+    # proc(5): local address and port in hexadecimal, state 0A is LISTEN.
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        with suppress(FileNotFoundError):  # no IPv6 on this host
+            for line in table.read_text().splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                if local.endswith(f":{port:04X}") and state == "0A":
+                    return True
+    return False

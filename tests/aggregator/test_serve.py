@@ -152,6 +152,14 @@ def test_a_child_that_is_never_ready_counts_as_crashed() -> None:
     assert watch.times_ready == 0
 
 
+@pytest.mark.usefixtures("brisk")
+def test_a_clean_end_before_it_was_ready_is_a_crash() -> None:
+    async def never() -> bool:
+        return False
+
+    assert Watch().run(Child("web", ["true"], ready_check=never)) == 1
+
+
 def stops_at_start(watch: Watch, number: int) -> Callable[[], Awaitable[bool]]:
     """A readiness check, asked once per start, that says yes and stops everything at the last."""
     starts = iter(range(1, number + 1))

@@ -1,12 +1,19 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from fakes.processes import is_alive, wait_until
 
-from aggregator.children.child import Child, Running, is_listening
+from aggregator.children.child import Child, Running, is_bound, is_listening
+
+HOSTS = ["127.0.0.1"]
+with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+    HOSTS.append("::1")  # not every host has it
 
 
 def python(code: str) -> Child:
@@ -92,12 +99,21 @@ def test_signals_after_the_end_reach_nobody() -> None:
     asyncio.run(late())
 
 
-def test_listening_is_seen_and_so_is_its_absence() -> None:
-    async def look() -> tuple[bool, bool]:
-        server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+@pytest.mark.parametrize("host", HOSTS)
+def test_listening_is_seen_and_so_is_its_absence(host: str) -> None:
+    async def look() -> tuple[list[bool], list[bool]]:
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), host, 0)
         port = server.sockets[0].getsockname()[1]
         async with server:
-            here = await is_listening("127.0.0.1", port)
-        return here, await is_listening("127.0.0.1", port)
+            here = [await is_listening(host, port), await is_bound(port)]
+        return here, [await is_listening(host, port), await is_bound(port)]
 
-    assert asyncio.run(look()) == (True, False)
+    assert asyncio.run(look()) == ([True, True], [False, False])
+
+
+def test_a_port_that_is_only_spoken_to_is_not_bound() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            assert asyncio.run(is_bound(port))
+            assert not asyncio.run(is_bound(caller.getsockname()[1]))
