@@ -96,7 +96,9 @@ class Driver(Protocol):
 
     Settings: ClassVar[type[msgspec.Struct]]
     Address: ClassVar[type[msgspec.Struct]]
-    missed: int
+
+    @property
+    def missed(self) -> int: ...
 
     @classmethod
     def check(cls, address: msgspec.Struct, type_: DataType, *, writable: bool) -> Iterable[Fault]:

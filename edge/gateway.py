@@ -1,0 +1,303 @@
+"""The running gateway: the configuration in force and all parts that follow it.
+
+`offer` changes from one configuration to the next by the difference: an untouched device
+keeps polling, the data store is never touched. Commands and the control socket act through
+this object; tasks and start-up order are in `edge.app`.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from contract.alarm.engine import Engine
+from contract.model.batch import Batch, Value
+from contract.model.config import Configuration, ConfigurationError, Fault
+from contract.model.quality import Quality
+from contract.wire.command import SegmentDigest, Write
+from contract.wire.records import EventKind, Lane
+from edge.blocking import Worker
+from edge.clock import Clock
+from edge.config import DevicePlan, GroupPlan, check, compile_devices, compile_groups, keep_applied
+from edge.drivers.driver import DriverError
+from edge.drivers.supervisor import DeviceNotice, Supervisor
+from edge.events import Events
+from edge.flow import Flow
+from edge.historian.historian import Historian
+from edge.historian.layout import KINDS, GroupLayout, Meaning, MemberLayout
+from edge.journal.events import Journal
+from edge.signals.plan import Member, Plan
+from edge.signals.scaling import WriteRefused, raw
+from edge.sync.commands import Failed, Refused
+from edge.sync.tail import TailBuffer
+from edge.sync.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+WRITE_TIMEOUT_MAX_S: Final = 30.0
+DRIVER_ERROR: Final = 996210
+CONFIGURATION_ERROR: Final = 995282
+DATA_ERROR: Final = 9050000
+WRITE_ERROR: Final = 995801
+
+
+class Parts(NamedTuple):
+    """What a gateway is made of; `edge.app` makes them."""
+
+    folder: Path
+    clock: Clock
+    rng: random.Random
+    historian: Historian
+    journal: Journal
+    store_worker: Worker
+    journal_worker: Worker
+    tail: TailBuffer
+    flow: Flow
+    events: Events
+    queue: asyncio.Queue[Batch]
+
+
+class StoreFigures(NamedTuple):
+    """How full the ring is and how far back it reaches; times 0 where nothing is stored."""
+
+    bytes_used: int = 0
+    oldest_raw_us: int = 0
+    oldest_us: int = 0
+
+
+class Gateway:
+    """Parts of a running gateway and what can be asked of them."""
+
+    spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+    """Starts a task in the daemon's TaskGroup; set by `edge.app`."""
+
+    def __init__(self, parts: Parts, configuration: Configuration) -> None:
+        self.clock = parts.clock
+        self.historian = parts.historian
+        self.journal = parts.journal
+        self.store_worker = parts.store_worker
+        self.journal_worker = parts.journal_worker
+        self.flow = parts.flow
+        self.events = parts.events
+        self.configuration = configuration
+        self.supervisors: dict[str, Supervisor] = {}
+        self.uplinks: list[Uplink] = []
+        self.numbers: dict[str, int] = {}
+        self.epochs: dict[int, int] = {}
+        self.groups: list[GroupPlan] = []
+        self.figures = StoreFigures()
+        self.applied_us = 0
+        self.refused = ""
+        self.faults: tuple[str, ...] = ()
+        self.trouble = ""
+        self.trouble_told = ""
+        self._parts = parts
+        self._devices: dict[str, tuple[DevicePlan, asyncio.Task[None]]] = {}
+        self._device_of: dict[str, str] = {}
+
+    async def prepare(self, configuration: Configuration) -> None:
+        """Let everything but the devices follow a checked configuration.
+
+        Numbers and epochs come from the store before anything uses them; then plans, engine,
+        historian and tail change in one turn of the loop, between two batches.
+        """
+        signals = await self.store_worker.run(self.historian.number_signals, list(configuration.signals))
+        numbers = await self.store_worker.run(self.historian.number_groups, list(configuration.groups))
+        groups = compile_groups(configuration, signals, numbers)
+        meanings = {g.number: [_meaning(m) for m in g.members] for g in groups}
+        epochs = {
+            number: await self.store_worker.run(self.historian.epoch_of, number, meaning)
+            for number, meaning in meanings.items()
+        }
+        layouts = [_layout(group, epochs[group.number]) for group in groups]
+
+        old = self.flow.engine.snapshot()
+        engine = Engine(configuration.messages, signals)
+        self.events.messages = configuration.messages
+        engine.restore(old)
+        self.flow.engine = engine
+        self.flow.plans = {group.number: Plan(group.number, group.members) for group in groups}
+        self.flow.newest.grow(max(signals.values(), default=0))
+        self.historian.configure(layouts)
+        for group in groups:
+            members = np.array([m.number for m in group.members], np.int32)
+            self._parts.tail.configure(group.number, epochs[group.number], members)
+        self.configuration = configuration
+        self.numbers, self.epochs, self.groups = signals, epochs, groups
+        self._device_of = {
+            uid: configuration.groups[s.group].device for uid, s in configuration.signals.items()
+        }
+        self.applied_us = self.clock.now_us()
+        self.refused, self.faults = "", ()
+
+    async def start(self) -> None:
+        """Devices whose plan differs are ended and begun anew; the others are not touched."""
+        await self._change_devices(compile_devices(self.configuration, self.groups))
+        await self.store_worker.run(keep_applied, self._parts.folder, self.configuration)
+        for uplink in self.uplinks:
+            uplink.configuration_changed()
+
+    def device_tasks(self) -> list[asyncio.Task[None]]:
+        """Tasks of the devices that run now."""
+        return [task for _, task in self._devices.values()]
+
+    async def offer(self, document: object) -> str:
+        """Check a document and apply it; refuse it whole, with every fault, and go on as before.
+
+        Returns:
+            What was done, and what waits for the next start.
+
+        Raises:
+            ConfigurationError: with the faults, after they were made known.
+        """
+        old = self.configuration
+        try:
+            configuration = check(document)
+            if configuration.gateway.id != old.gateway.id:
+                text = f"this gateway is {old.gateway.id!r}, as its certificate says; leave the id as it is"
+                raise ConfigurationError([Fault("$.gateway.id", text)])
+        except ConfigurationError as error:
+            self.refuse(error)
+            raise
+        await self.prepare(configuration)
+        await self.start()
+        waits = [
+            part for part in ("uplinks", "storage") if getattr(old, part) != getattr(configuration, part)
+        ]
+        text = "configuration applied" + (f"; {' and '.join(waits)} from the next start on" if waits else "")
+        self.events.note(EventKind.APPLIED, text, actor="local")
+        return text
+
+    def refuse(self, error: ConfigurationError) -> None:
+        """A document was refused: tell the journal and the centre why."""
+        self.faults = tuple(str(fault) for fault in error.faults)
+        self.refused = "the newest configuration was refused; the last good one stays in force"
+        self.events.system(CONFIGURATION_ERROR, detail="; ".join(self.faults)[:2000])
+        for uplink in self.uplinks:
+            uplink.configuration_changed()
+
+    async def _change_devices(self, plans: list[DevicePlan]) -> None:
+        wanted = {plan.uid: plan for plan in plans}
+        stopped = []
+        for uid, (running, task) in list(self._devices.items()):
+            if wanted.get(uid) != running:
+                task.cancel()
+                stopped.append(task)
+                del self._devices[uid], self.supervisors[uid]
+        await asyncio.gather(*stopped, return_exceptions=True)
+        for uid, plan in wanted.items():
+            if uid not in self._devices and plan.groups:
+                self._start_device(plan)
+        self.supervisors = {uid: self.supervisors[uid] for uid in wanted if uid in self.supervisors}
+
+    def _start_device(self, plan: DevicePlan) -> None:
+        supervisor = Supervisor(
+            plan.uid,
+            plan.make(self.clock),
+            plan.groups,
+            self._parts.queue.put,
+            self._notice,
+            self.clock,
+            random.Random(self._parts.rng.getrandbits(64)),
+        )
+        self.supervisors[plan.uid] = supervisor
+        self._devices[plan.uid] = (plan, self.spawn(supervisor.run(), f"device {plan.uid}"))
+
+    def _notice(self, notice: DeviceNotice) -> None:
+        if notice.kind == "recovered":
+            log.info("%s: %s", notice.device, notice.text)
+            self.events.note(EventKind.SYSTEM, f"{notice.device}: {notice.text}", actor="")
+            return
+        log.warning("%s: %s", notice.device, notice.text)
+        driver = self.configuration.devices.get(notice.device)
+        name = f"{driver.driver} {notice.device}" if driver else notice.device
+        self.events.system(DRIVER_ERROR, name, notice.text)
+
+    def mark_standstill(self, before: Mapping[int, int]) -> None:
+        """One bad sample per signal where the gateway stood still: from its last sample to now.
+
+        Args:
+            before: time of the newest stored sample per signal number, µs UTC.
+        """
+        now = self.clock.now_us()
+        for group in self.groups:
+            rows = [m.number for m in group.members if 0 < before.get(m.number, 0) < now]
+            if not rows:
+                continue
+            last = max(before[number] for number in rows)
+            instant = last + min(group.cycle_us, max(1, (now - last) // 2))
+            self.flow.store(
+                Batch(
+                    group.number,
+                    np.array(rows, np.int32),
+                    instant,
+                    np.full(len(rows), np.nan),
+                    np.full(len(rows), Quality.BAD_NOT_RUNNING, np.uint8),
+                )
+            )
+
+    async def measure(self) -> None:
+        """Bring `figures` up to date; asks the database, hence in its thread."""
+        h = self.historian
+        self.figures = await self.store_worker.run(
+            lambda: StoreFigures(h.bytes_used, h.oldest_raw_us, h.oldest_us)
+        )
+
+    def owed(self, lane: Lane) -> int:
+        """Records of a lane that no aggregator has receipted."""
+        lane_range = self.journal.lane() if lane is Lane.EVENT else self.historian.lane()
+        receipted = self.journal.receipted if lane is Lane.EVENT else self.historian.receipted
+        return sum(b - a + 1 for a, b in receipted.missing(lane_range.oldest, lane_range.next - 1))
+
+    async def write(self, signal: str, value: Value, timeout_s: float) -> None:
+        """Set a signal, value in its unit.
+
+        Raises:
+            Refused: unknown, not writable, beyond its limits, of another type.
+            Failed: the device did not take it.
+        """
+        settings = self.configuration.signals.get(signal)
+        if settings is None:
+            raise Refused(f"{signal}: this gateway has no such signal")
+        try:
+            plain = raw(settings, value)
+        except WriteRefused as reason:
+            raise Refused(f"{signal}: {reason}") from reason
+        supervisor = self.supervisors.get(self._device_of[signal])
+        if supervisor is None:
+            raise Failed(f"{signal}: its device is not running")
+        try:
+            await supervisor.write(self.numbers[signal], plain, min(timeout_s, WRITE_TIMEOUT_MAX_S))
+        except DriverError as error:
+            self.events.system(WRITE_ERROR, signal, signal=signal)
+            raise Failed(f"{signal}: not written: {error}") from error
+
+    async def acknowledge(self, message: str, occurrence_us: int, time_us: int, actor: str) -> bool:
+        """Acknowledge one occurrence, with the operator's time; False if it no longer stands so."""
+        events = self.flow.engine.acknowledge(message, occurrence_us, time_us, actor)
+        self.events.alarms(events)
+        return bool(events)
+
+    async def digests(self, store: int, first: int, last: int) -> tuple[SegmentDigest, ...]:
+        """Counts and digests of stored segments."""
+        if store != self.historian.store:
+            raise Refused(f"this gateway's store is {self.historian.store}, not {store}")
+        return tuple(await self.store_worker.run(self.historian.digests, first, last))
+
+    def note(self, kind: EventKind, command: Write, text: str) -> None:
+        """A row of the journal about a write."""
+        self.events.note(kind, text, actor=command.actor, signal=command.signal, identity=command.id)
+
+
+def _meaning(member: Member) -> Meaning:
+    s = member.signal
+    return Meaning(member.number, member.uid, s.type, s.unit, s.scaling)
+
+
+def _layout(group: GroupPlan, epoch: int) -> GroupLayout:
+    members = tuple(MemberLayout(m.number, KINDS[m.signal.type]) for m in group.members)
+    return GroupLayout(group.uid, group.number, epoch, members)
