@@ -54,6 +54,7 @@ ReadSlice = Callable[[int, int], bytes]
 
 _ZSTD_MAGIC = zstandard.FRAME_HEADER
 _WINDOW_MAX = 1 << 27
+_KINDS = {int(kind): kind for kind in Kind}
 _EXTRAS = frozenset(Extra)
 _EXTRAS_MAX = 2  # a quality, and either patches or texts
 _PCODEC = frozenset((Codec.PCO, Codec.PCOI))
@@ -163,11 +164,10 @@ class Segment:
 
     def kind(self, i: int) -> Kind:
         """What the values of column `i` are."""
-        kind = self._shape.columns.kind[i]
-        try:
-            return Kind(kind)
-        except ValueError as err:
-            raise Unsupported(f"column {i}: kind {kind} is unknown") from err
+        kind = _KINDS.get(self._shape.columns.kind[i])
+        if kind is None:
+            raise Unsupported(f"column {i}: kind {self._shape.columns.kind[i]} is unknown")
+        return kind
 
     def axis_of(self, i: int) -> int:
         """Axis of column `i`."""
@@ -219,11 +219,15 @@ class Segment:
         elif scale == RAW:
             floats = self._numbers(entry, rows, part).view(np.float64)
         elif 0 <= scale <= DECIMALS_MAX:
-            floats = self._numbers(entry, rows, part).astype(np.float64)
-            floats /= 10.0**scale
+            if codec == Codec.CONST:
+                floats = np.full(rows, float(series.base[entry]) / 10.0**scale)
+            else:
+                floats = self._numbers(entry, rows, part).astype(np.float64)
+                floats /= 10.0**scale
         else:
             raise Unsupported(f"{part}: scale {scale} is unknown")
-        self._patch(i, floats)
+        if self._extras_of(i):
+            self._patch(i, floats)
         return floats
 
     def quality(self, i: int) -> UInt8s | None:
@@ -307,7 +311,7 @@ class Segment:
                 result = _from_planes(stream, rows, f"<u{width}").astype(np.int64)
                 result += np.int64(base)
                 return result
-            result = np.cumsum(_from_planes(stream, rows, f"<i{width}"), dtype=np.int64)
+            result = np.add.accumulate(_from_planes(stream, rows, f"<i{width}"), dtype=np.int64)
             result += np.int64(base)
             return result
         raise Unsupported(f"{part}: codec {codec} is unknown here")
@@ -509,7 +513,7 @@ def _check_shape(shape: Shape) -> None:
         raise Damaged("head: two columns in one block of pcodec")
     if extras.column and max(extras.column) >= len(columns.axis):
         raise Damaged("head: an extra of a column that is not there")
-    rows = [axes.rows[axis] for axis in columns.axis]
+    rows = list(map(axes.rows.__getitem__, columns.axis))
     quality = rest = 0
     for column, what, length in zip(extras.column, extras.what, extras.length, strict=True):
         if what in QUALITIES:

@@ -6,6 +6,7 @@ wide the group. Which codec a column gets is decided in series.py; the reader fo
 
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,8 +51,8 @@ from contract.segment.layout import (
 from contract.segment.series import Packed, Packer, byte_planes, decimals, specials
 from contract.segment.statistics import blank_figures, enter, numbers, sums_are_exact
 
-SLICE_VALUES = 64 * 1024
-"""Values that go through numpy together: a few scratch arrays of 512 KiB."""
+SLICE_VALUES = 32 * 1024
+"""Values that go through numpy together: a few scratch arrays of 256 KiB."""
 _DTYPES: dict[Kind, type[Any]] = {Kind.FLOAT64: np.float64, Kind.INT64: np.int64, Kind.BOOL: np.bool_}
 
 
@@ -223,14 +224,14 @@ class _Work:
         result = np.zeros((len(places), rows), np.uint8)
         for row, quality in bad:
             result[row] = quality
-            edges = np.flatnonzero(quality[1:] != quality[:-1]) + 1
+            edges = (np.flatnonzero(quality[1:] != quality[:-1]) + 1).tolist()
             runs = len(edges) + 1
             if runs == 1:
                 extra = _Extra(Extra.QUALITY_CONST, int(quality[0]))
             elif 3 * runs < rows:
-                lengths = np.diff(edges, prepend=0, append=rows).astype(width_of_row(rows))
-                codes = quality[np.concatenate(([0], edges))]
-                extra = _Extra(Extra.QUALITY_RUNS, runs, byte_planes(lengths) + codes.tobytes())
+                starts = [0, *edges]
+                lengths = np.array([b - a for a, b in pairwise([*starts, rows])], width_of_row(rows))
+                extra = _Extra(Extra.QUALITY_RUNS, runs, byte_planes(lengths) + quality[starts].tobytes())
             else:
                 extra = _Extra(Extra.QUALITY_PLAIN, 0, quality.tobytes())
             self.extras[places[row]].append(extra)
@@ -329,18 +330,17 @@ class _Work:
     ) -> None:
         """Statistics of a slice: exact integers where the sums stay small enough, float64 elsewhere."""
         whole = (np.array(scale) != RAW) & sums_are_exact(integers, ruler.step)
-        for rows, numbers_of, is_whole in (
-            (np.flatnonzero(whole), integers, True),
-            (np.flatnonzero(~whole), values, False),
-        ):
-            if not len(rows):
-                continue
-            part = numbers_of[rows] if is_whole else numbers_of[rows].astype(np.float64)
-            found = numbers(part, None if good is None else good[rows], ruler.step)
-            scales = [scale[row] if is_whole else RAW for row in rows.tolist()]
-            enter(
-                self.figures, [places[row] for row in rows.tolist()], scales, (ruler.rows, ruler.span), found
-            )
+        clean = np.ones(len(places), np.bool_) if good is None else good.all(axis=1)
+        for is_whole in (True, False):
+            for is_clean in (True, False):
+                rows = np.flatnonzero((whole == is_whole) & (clean == is_clean))
+                if not len(rows):
+                    continue
+                part = integers[rows] if is_whole else values[rows].astype(np.float64)
+                found = numbers(part, None if is_clean or good is None else good[rows], ruler.step)
+                chosen = rows.tolist()
+                scales = [scale[row] if is_whole else RAW for row in chosen]
+                enter(self.figures, [places[row] for row in chosen], scales, (ruler.rows, ruler.span), found)
 
     def write(self, group: int, epoch: int) -> Encoded:
         """Head and body of what has been packed."""

@@ -80,6 +80,7 @@ def decimals(floats: Float64s, candidates: Bools) -> tuple[list[int], Int64s]:
     with np.errstate(invalid="ignore", over="ignore"):
         few = floats[:, :: max(1, rows // 16)]
         tens = _POWERS[:, None, None]
+        peak = np.abs(floats).max(axis=1)
         scaled = np.rint(few * tens)
         likely = ((scaled / tens == few) & (np.abs(scaled) < _EXACT)).all(axis=2)
         likely &= candidates
@@ -90,7 +91,7 @@ def decimals(floats: Float64s, candidates: Bools) -> tuple[list[int], Int64s]:
             wanted = floats[open_] if len(open_) < columns else floats
             scaled = np.rint(wanted * _POWERS[k])
             same = (scaled / _POWERS[k]).view(np.uint64) == wanted.view(np.uint64)
-            exact = same.all(axis=1) & (np.abs(scaled).max(axis=1) < _EXACT)
+            exact = same.all(axis=1) & (peak[open_] * _POWERS[k] < _EXACT)
             found = open_[exact]
             scale[found] = k
             integers[found] = scaled[exact].astype(np.int64)
@@ -185,7 +186,9 @@ class Packer:
             # pcodec's own search for differences costs as much as the packing; this guess is as good.
             with np.errstate(invalid="ignore", over="ignore"):
                 floats = values.astype(np.float64)
-                calm = (floats[1:] - floats[:-1]).var() < floats.var()
+                floats -= floats.mean()
+                steps = floats[1:] - floats[:-1]
+                calm = bool(steps @ steps < floats @ floats)
             block = standalone.simple_compress(values, _PCO_DIFFERENCES if calm else _PCO_AS_IS)
         return Packed(codec, scale, base, values.nbytes, b"", block)
 
