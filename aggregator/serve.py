@@ -72,7 +72,11 @@ class Supervisor:
         in the main thread, for the kernel ties children to the thread that started them.
         """
         loop = asyncio.get_running_loop()
-        signs = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        signs = [signal.SIGTERM, signal.SIGINT]
+        if (
+            signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        ):  # under nohup a closed terminal is no reason
+            signs.append(signal.SIGHUP)
         for sign in signs:
             loop.add_signal_handler(sign, self.stop)
         try:

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -218,14 +218,13 @@ sys.exit(asyncio.run(Supervisor(children).run()))
 class Serving:
     """A supervisor process with a real broker and children of the given code."""
 
-    def __init__(self, folder: Path, *codes: str) -> None:
-        self.data = folder
+    def __init__(self, folder: Path, *codes: str, before: Sequence[str] = ()) -> None:
         PkiFolder(folder / "pki").initialise([], datetime.now(UTC))
         self.ports = (free_port(), free_port())
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(folder), *map(str, self.ports), *codes],
+                [*before, sys.executable, "-c", PROGRAM, str(folder), *map(str, self.ports), *codes],
                 cwd=ROOT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -244,8 +243,8 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, *codes: str) -> Iterator[Serving]:
-    running = Serving(folder, *codes)
+def serving(folder: Path, *codes: str, before: Sequence[str] = ()) -> Iterator[Serving]:
+    running = Serving(folder, *codes, before=before)
     try:
         yield running
     finally:
@@ -277,6 +276,15 @@ def test_a_signal_stops_everything_in_order(tmp_path: Path, sign: signal.Signals
         assert running.process.wait(20) == 0
         assert not any(is_alive(pid) for pid in pids)
         assert (tmp_path / "broker" / "mosquitto.db").exists()  # it had the time to save
+
+
+@pytest.mark.broker
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, before=["nohup"]) as running:
+        running.wait_for("broker: ready")
+        running.process.send_signal(signal.SIGHUP)
+        os.kill(running.broker_pid(), signal.SIGKILL)
+        wait_until(lambda: len(running.pids()) == 2, "the broker is started again")
 
 
 @pytest.mark.broker
