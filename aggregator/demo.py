@@ -1,0 +1,123 @@
+"""`python -m aggregator demo`: a plant, two gateways and the centre, live on this machine.
+
+A recorded solar-thermal plant answers on a real Modbus TCP server; two gateways poll it, judge,
+keep and send over MQTTS to our own broker; the live page shows it. All ports are free ones of
+loopback, all data lie in one folder, Ctrl-C ends all that was started here and nothing else.
+The simulators and the rigs are in `hil/`, beside the packages.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from aggregator import app, serve
+from aggregator.access import entry_link
+from aggregator.broker import BrokerSettings
+from aggregator.children.child import Child, is_listening
+from aggregator.pki.certificates import Authority
+from aggregator.pki.folder import PkiFolder, save_identity, write_atomically
+
+HIL: Final = Path(__file__).resolve().parent.parent / "hil"
+GATEWAYS: Final = ("solar-roof", "solar-cellar")
+BEGIN: Final = "2017-07-01T06:00"
+
+
+class DemoMissing(Exception):
+    """The demo's plant is not here: installed packages come without it."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def configuration(gateway: str, plant_port: int, broker_port: int) -> dict[str, Any]:
+    """A rig's configuration with the ports of this run."""
+    document: dict[str, Any] = json.loads((HIL / "rigs" / f"{gateway}.json").read_text())
+    for device in document["devices"].values():
+        device["settings"]["port"] = plant_port
+    for uplink in document["uplinks"]:
+        uplink["port"] = broker_port
+    return document
+
+
+def _gateways(data: Path, plant_port: int, broker_port: int, now: datetime) -> Iterator[Child]:
+    pki = PkiFolder(data / "centre" / "pki")
+    for name in GATEWAYS:
+        folder = data / name
+        save_identity(pki.issue(Authority.GATEWAY, name, now), folder / "identity")
+        file = folder / "configuration.json"
+        text = json.dumps(configuration(name, plant_port, broker_port), ensure_ascii=False, indent=1)
+        write_atomically(file, text.encode(), 0o600)
+        argv = [sys.executable, "-m", "edge", "run", "--config", str(file), "--data", str(folder)]
+        yield Child(name, argv, folder=HIL.parent)
+
+
+def run(data: Path, speed: float) -> int:
+    """Run until Ctrl-C; exit code of the supervisor.
+
+    Args:
+        data: folder of the demo; kept, so that a second run goes on where the first ended.
+        speed: recorded seconds per second.
+
+    Raises:
+        DemoMissing: this is an installation without `hil/`.
+    """
+    if not HIL.is_dir():
+        raise DemoMissing("the demo needs a checkout of the repository: its plant is in hil/")
+    data = data.resolve()
+    now = datetime.now(UTC)
+    web_port, gateway_port, central_port, plant_port = free_ports(4)
+    settings = app.ServeSettings(
+        data / "centre",
+        web_port=web_port,
+        broker=BrokerSettings(
+            gateway_port=gateway_port, gateway_address="127.0.0.1", central_port=central_port
+        ),
+    )
+    print(f"Preparing the demo in {os.path.relpath(data)} …", flush=True)
+    app.prepare(settings, now)
+    options = {
+        "--port": str(plant_port),
+        "--speed": f"{speed:g}",
+        "--begin": BEGIN,
+        "--plant": str(HIL / "plants" / "solar.toml"),
+        "--recording": str(HIL / "recordings" / "thermalsolar.csv.xz"),
+    }
+    plant = Child(
+        "plant",
+        [sys.executable, "-m", "hil.plant", *(word for option in options.items() for word in option)],
+        ready_check=partial(is_listening, "127.0.0.1", plant_port),
+        folder=HIL.parent,
+    )
+    gateways = list(_gateways(data, plant_port, gateway_port, now))
+    children = [*app.children(settings, now), plant, *gateways]
+
+    def announce() -> None:
+        print(
+            f"""
+  Feldwarte is running.
+
+    live page    {entry_link(settings.data, "127.0.0.1", web_port)}
+    plant        Modbus TCP on 127.0.0.1:{plant_port}, {speed:g} times as fast as recorded
+    gateways     {", ".join(GATEWAYS)}, over MQTTS to 127.0.0.1:{gateway_port}
+    try          {os.path.relpath(sys.executable)} -m edge read --data {os.path.relpath(data / GATEWAYS[0])}
+
+  Ctrl-C ends it.
+""",
+            flush=True,
+        )
+
+    return asyncio.run(serve.Supervisor(children, when_ready=announce).run())
