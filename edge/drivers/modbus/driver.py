@@ -42,8 +42,9 @@ from edge.drivers.modbus.requests import Read
 from edge.drivers.modbus.settings import WRITABLE_TABLES, Address, Settings, address_faults
 from edge.drivers.polling import Polling
 
-MOST_SPLITS: Final = 32
-"""Refused reads cut per poll; what is left is cut in the next, so that no poll takes for ever."""
+MOST_TRIES: Final = 32
+"""Parts of refused reads that are tried per poll; the rest wait for the next, so that a device
+with many wrong addresses does not hold up its right ones."""
 
 
 class Modbus:
@@ -151,30 +152,31 @@ class Modbus:
         return self._points[signal]
 
     async def _poll(self, group: PointGroup, time_us: int) -> Batch:
+        """One poll: 1. the reads known to work, 2. a portion of those under suspicion."""
         plan = self._plans[group.number]
-        now_s = self._clock.monotonic_s()
-        plan.set_back(now_s)
-        plan.splits = MOST_SPLITS
+        plan.try_refused(self._clock.monotonic_s())
         failed: UInt8s = np.zeros(len(plan.members), np.uint8)
-        if plan.refused.any():
-            failed[plan.refused] = Quality.BAD_ADDRESS
-        reads: list[Read] = []
-        for read in plan.reads:
-            reads += await self._take(plan, read, failed)
-        plan.reads = reads
+        working = [read for read in plan.reads if await self._take(plan, read, failed)]
+        tries = MOST_TRIES
+        while plan.suspects and tries:
+            tries -= 1
+            read = plan.suspects.pop()
+            if await self._take(plan, read, failed):
+                working.append(read)
+        plan.reads = working
+        plan.mark(failed)
         return plan.batch(time_us, failed if failed.any() else None)
 
-    async def _take(self, plan: Plan, read: Read, failed: UInt8s) -> list[Read]:
-        """Make one read of a poll; gives the reads to make in its place the next time.
+    async def _take(self, plan: Plan, read: Read, failed: UInt8s) -> bool:
+        """Make one read of a poll; False: it was refused and is now among the suspects, cut in two.
 
         Raises:
             ConnectionLost: no unit answers any more.
         """
         unit = self._units[read.unit]
-        now_s = self._clock.monotonic_s()
-        if unit.is_resting(now_s):
+        if unit.is_resting(self._clock.monotonic_s()):
             failed[rows(read)] = Quality.BAD_NO_COMMUNICATION
-            return [read]
+            return True
         try:
             async with self._link.turn:
                 data = await self._link.read(read)
@@ -183,32 +185,19 @@ class Modbus:
             if all(u.dead for u in self._units.values()):
                 raise ConnectionLost(f"{self._settings.host}:{self._settings.port}: {err}") from err
             failed[rows(read)] = Quality.BAD_NO_COMMUNICATION
-            return [read]
+            return True
         except Refused as err:
             self._answered(unit)
-            return await self._refused(plan, read, failed, err.code)
+            if err.code in {ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE}:
+                halves = None if err.code == ILLEGAL_FUNCTION else requests.split(read)
+                plan.refuse(read, halves, self._clock.monotonic_s())
+                return False
+            is_busy = err.code in {ACKNOWLEDGE, BUSY}
+            failed[rows(read)] = Quality.BAD_TIMEOUT if is_busy else Quality.BAD_DEVICE_FAILURE
+            return True
         self._answered(unit)
         plan.put(read, data)
-        return [read]
-
-    async def _refused(self, plan: Plan, read: Read, failed: UInt8s, code: int) -> list[Read]:
-        """Cut a refused read down to the values that are refused; see `_take`."""
-        if code not in {ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE}:
-            failed[rows(read)] = (
-                Quality.BAD_TIMEOUT if code in {ACKNOWLEDGE, BUSY} else Quality.BAD_DEVICE_FAILURE
-            )
-            return [read]
-        halves = None if code == ILLEGAL_FUNCTION else requests.split(read)
-        if halves is None:
-            failed[rows(read)] = Quality.BAD_ADDRESS
-            plan.refuse(read, self._clock.monotonic_s())
-            return []
-        if not plan.splits:
-            failed[rows(read)] = Quality.BAD_WAITING_FOR_INITIAL_DATA
-            return [*halves]
-        plan.splits -= 1
-        left, right = halves
-        return [*await self._take(plan, left, failed), *await self._take(plan, right, failed)]
+        return True
 
     def _answered(self, unit: Unit) -> None:
         unit.answered()

@@ -90,6 +90,7 @@ class Link:
         self._client: AsyncModbusTcpClient | None = None
         self._waiting: asyncio.Timeout | None = None
         self._is_lost = False
+        self._may_be_late = False
 
     async def connect(self) -> None:
         """Open the connection.
@@ -199,11 +200,16 @@ class Link:
         except TimeoutError as err:
             raise ConnectionLost(f"{self._name} closed the connection") from err
         except ModbusIOException as err:
+            self._may_be_late = True
             raise Silent(f"unit {unit} did not answer within {s.timeout_s:g} s") from err
         except ModbusException as err:
             raise ConnectionLost(f"{self._name}: {err}") from err
         finally:
             self._waiting = None
+        if self._may_be_late and not response.transaction_id:
+            # Some devices leave the number out and the library lets them: then nothing tells
+            # this answer from the one we gave up on. A new connection does.
+            raise ConnectionLost(f"{self._name}: answers without transaction numbers, and one was late")
         if response.isError():
             if response.exception_code in {NO_PATH, NO_ANSWER}:
                 raise Silent(f"unit {unit}: {EXCEPTIONS[response.exception_code]}")

@@ -55,7 +55,8 @@ class Plan:
     """What is asked for a group, and what became of each of its rows.
 
     Attributes:
-        reads: to be made in the next poll.
+        reads: those that work, or have not been tried; all of them are made in each poll.
+        suspects: parts of refused reads, tried a few at a time, the last one first.
         area: payloads side by side, laid out once for the reads as first planned.
         refused: rows whose address the device refuses; not asked until `retry_s`.
         told: the bad quality of rows whose bad sample was given, else 0.
@@ -67,11 +68,11 @@ class Plan:
         self.members = np.array([point.signal for point in group.points], np.int32)
         self.planned = requests.plan((need_of(i, p, settings) for i, p in enumerate(group.points)), settings)
         self.reads = self.planned
+        self.suspects: list[Read] = []
         self.refused: Bools = np.zeros(n, np.bool_)
         self.told: UInt8s = np.zeros(n, np.uint8)
         self.retry_s = 0.0
-        self.retry_after_s = FIRST_RETRY_S
-        self.splits = 0
+        self._retry_after_s = FIRST_RETRY_S
         self.layout = decode.Layout(
             [
                 _field(need, read, group.points[need.row], settings)
@@ -113,18 +114,31 @@ class Plan:
             self.number, self.members[kept], time_us, value[kept], quality if quality.any() else None, exact
         )
 
-    def set_back(self, now_s: float) -> None:
-        """Ask refused addresses again, all of them, when their time has come."""
-        if self.refused.any() and now_s >= self.retry_s:
-            self.reads = self.planned
-            self.refused[:] = False
-
-    def refuse(self, read: Read, now_s: float) -> None:
-        """Leave out the rows of a read that was refused."""
+    def refuse(self, read: Read, halves: tuple[Read, Read] | None, now_s: float) -> None:
+        """Suspect the halves of a refused read; None: it cannot be cut, its rows are refused."""
+        if halves is not None:
+            self.suspects += reversed(halves)
+            return
         if not self.refused.any():
-            self.retry_s = now_s + self.retry_after_s
-            self.retry_after_s = min(2 * self.retry_after_s, LAST_RETRY_S)
+            self.retry_s = now_s + self._retry_after_s
+            self._retry_after_s = min(2 * self._retry_after_s, LAST_RETRY_S)
         self.refused[rows(read)] = True
+
+    def try_refused(self, now_s: float) -> None:
+        """Suspect refused addresses anew when their time has come; what works is not disturbed."""
+        if self.suspects or now_s < self.retry_s or not self.refused.any():
+            return
+        again = (requests.narrowed(read, self.refused.tolist()) for read in reversed(self.planned))
+        self.suspects += [read for read in again if read is not None]
+        self.refused[:] = False
+
+    def mark(self, failed: UInt8s) -> None:
+        """Rows that were not asked in this poll: refused ones, and suspects that have to wait."""
+        failed[self.refused] = Quality.BAD_ADDRESS
+        for read in self.suspects:
+            waiting = rows(read)
+            told = self.told[waiting]
+            failed[waiting] = np.where(told > 0, told, np.uint8(Quality.BAD_WAITING_FOR_INITIAL_DATA))
 
 
 def address_of(point: Point) -> Address:

@@ -97,6 +97,12 @@ def split(read: Read) -> tuple[Read, Read] | None:
     return _read(left, read.place_of(left[0].first)), _read(right, read.place_of(right[0].first))
 
 
+def narrowed(read: Read, wanted: Sequence[bool]) -> Read | None:
+    """The part of a read that covers the wanted rows; None: none of them is in it."""
+    needs = [need for need in read.needs if wanted[need.row]]
+    return _read(needs, read.place_of(needs[0].first)) if needs else None
+
+
 def _fits(run: Sequence[Need], end: int, need: Need, settings: Settings) -> bool:
     if (need.unit, need.table) != (run[0].unit, run[0].table):
         return False
