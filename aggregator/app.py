@@ -4,18 +4,21 @@ Each is started by `serve` here or by its own systemd unit; they meet in the dat
 broker only.
 """
 
+import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from aggregator.access import entry_link
 from aggregator.broker import BrokerSettings
 from aggregator.children.child import Child, is_listening
 from aggregator.config import DataFolder
 from aggregator.pki.folder import PkiFolder
-from aggregator.serve import broker_child
+from aggregator.serve import Supervisor, broker_child
 
 CENTRAL = ("_ingest", "_web")
 
@@ -54,3 +57,28 @@ def children(settings: ServeSettings, now: datetime) -> list[Child]:
             ready_check=partial(is_listening, settings.web_address, settings.web_port),
         ),
     ]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `python -m aggregator serve`."""
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    add("--listen", default="127.0.0.1:8080", metavar="ADDRESS:PORT", help="of the web pages")
+    add("--gateway-port", type=int, default=8883, help="where gateways connect (default: 8883)")
+    add("--central-port", type=int, default=8884, help="for ingest and web (default: 8884)")
+    add("--host", action="append", default=[], metavar="NAME", help="by which gateways reach us; repeat")
+    parser.epilog = "example: python -m aggregator serve --data data --host scada.example.org"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Broker, ingest and web until SIGTERM or SIGINT; 1 when one of them cannot be kept alive."""
+    address, _, port = arguments.listen.rpartition(":")
+    broker = BrokerSettings(gateway_port=arguments.gateway_port, central_port=arguments.central_port)
+    settings = ServeSettings(arguments.data, address.strip("[]"), int(port), broker, arguments.host)
+    now = datetime.now(UTC)
+    prepare(settings, now)
+
+    def announce() -> None:
+        print(f"\n  ready: {entry_link(settings.data, settings.web_address, int(port))}\n", flush=True)
+
+    return asyncio.run(Supervisor(children(settings, now), when_ready=announce).run())

@@ -6,6 +6,7 @@ loopback, all data lie in one folder, Ctrl-C ends all that was started here and 
 The simulators and the rigs are in `hil/`, beside the packages.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -28,10 +29,6 @@ from aggregator.pki.folder import PkiFolder, save_identity, write_atomically
 HIL: Final = Path(__file__).resolve().parent.parent / "hil"
 GATEWAYS: Final = ("solar-roof", "solar-cellar")
 BEGIN: Final = "2017-07-01T06:00"
-
-
-class DemoMissing(Exception):
-    """The demo's plant is not here: installed packages come without it."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -65,19 +62,20 @@ def _gateways(data: Path, plant_port: int, broker_port: int, now: datetime) -> I
         yield Child(name, argv, folder=HIL.parent)
 
 
-def run(data: Path, speed: float) -> int:
-    """Run until Ctrl-C; exit code of the supervisor.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `python -m aggregator demo`."""
+    parser.add_argument("--data", type=Path, default=Path("build/demo"), help="kept for the next run")
+    speed = float(os.environ.get("DEMO_SPEED", "60"))
+    parser.add_argument("--speed", type=float, default=speed, help="recorded seconds per second")
+    parser.epilog = "example: python -m aggregator demo --speed 60"
 
-    Args:
-        data: folder of the demo; kept, so that a second run goes on where the first ended.
-        speed: recorded seconds per second.
 
-    Raises:
-        DemoMissing: this is an installation without `hil/`.
-    """
+def run(arguments: argparse.Namespace) -> int:
+    """Run until Ctrl-C; a second run in the same folder goes on where the first ended."""
     if not HIL.is_dir():
-        raise DemoMissing("the demo needs a checkout of the repository: its plant is in hil/")
-    data = data.resolve()
+        print("the demo needs a checkout of the repository: its plant is in hil/", file=sys.stderr)
+        return 1
+    data, speed = arguments.data.resolve(), arguments.speed
     now = datetime.now(UTC)
     web_port, gateway_port, central_port, plant_port = free_ports(4)
     settings = app.ServeSettings(

@@ -12,7 +12,7 @@ Exit code 0 done, 1 refused with the reason on standard error.
 
 import argparse
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -51,13 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("show", help="list the certificates given out")
 
 
-def run(arguments: argparse.Namespace, now: datetime) -> int:
+def run(arguments: argparse.Namespace, now: datetime | None = None) -> int:
     """Do what was asked; gives the exit code.
 
     Args:
         arguments: parsed by what `add_arguments` added.
-        now: aware, UTC.
+        now: aware, UTC; the machine's clock if left out.
     """
+    now = now or datetime.now(UTC)
     pki = PkiFolder(arguments.data / "pki")
     try:
         if arguments.action == "init":
