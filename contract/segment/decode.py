@@ -7,44 +7,30 @@ is known to be within the limits and its checksum is right.
 import zlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from operator import add, mul
-from typing import Any, Self
+from typing import Self
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
-import zstandard
-from pcodec import standalone
 
 from contract.segment.digest import MASK, digest
+from contract.segment.frames import from_planes, unframe, unpcodec
+from contract.segment.head import head_size, read_figures, read_head
 from contract.segment.layout import (
     CRC,
     DECIMALS_MAX,
     GOOD_BELOW,
-    HEAD_MAX,
-    MAGIC,
     PACKED_MAX,
-    PREAMBLE,
-    QUALITIES,
     RAW,
-    SIGNAL_MAX,
-    TIME_MAX_US,
-    UNPACKED_MAX,
-    VERSION,
     Bools,
     Codec,
     Damaged,
     Extra,
-    Figures,
     Float64s,
     Int64s,
     Kind,
     SegmentError,
-    Shape,
     Statistics,
     UInt8s,
     Unsupported,
-    unpacked_size,
     width_of_row,
 )
 from contract.segment.statistics import numbers, statistics_from
@@ -52,58 +38,9 @@ from contract.segment.statistics import numbers, statistics_from
 ReadSlice = Callable[[int, int], bytes]
 """Gives `length` bytes of the body from `offset`: (offset, length)."""
 
-_ZSTD_MAGIC = zstandard.FRAME_HEADER
-_WINDOW_MAX = 1 << 27
 _KINDS = {int(kind): kind for kind in Kind}
 _EXTRAS = frozenset(Extra)
 _EXTRAS_MAX = 2  # a quality, and either patches or texts
-_PCODEC = frozenset((Codec.PCO, Codec.PCOI))
-_shape = msgspec.msgpack.Decoder(Shape)
-_figures = msgspec.msgpack.Decoder(Figures)
-
-
-def _unframe(packed: bytes, size: int, part: str) -> bytes:
-    """Content of a zstd frame without magic, which must be exactly `size` long (-1: up to HEAD_MAX)."""
-    whole = _ZSTD_MAGIC + packed
-    try:
-        stated = zstandard.get_frame_parameters(whole)
-        limit = HEAD_MAX if size < 0 else size
-        if stated.content_size > limit or (size >= 0 and stated.content_size != size):
-            raise Damaged(f"{part}: would unpack to {stated.content_size} bytes, not {limit}")
-        if stated.dict_id or stated.window_size > _WINDOW_MAX:
-            raise Damaged(f"{part}: a zstd frame of a kind that segments do not use")
-        content = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompress(
-            whole, max_output_size=stated.content_size, allow_extra_data=False
-        )
-    except zstandard.ZstdError as err:
-        raise Damaged(f"{part}: {err}") from err
-    if len(content) != stated.content_size:
-        raise Damaged(f"{part}: unpacks to {len(content)} bytes, expected {stated.content_size}")
-    return content
-
-
-def _unpcodec(block: bytes, values: npt.NDArray[Any], part: str) -> None:
-    """Fill `values` from a pcodec stream that holds exactly as many."""
-    try:
-        progress = standalone.simple_decompress_into(block, values)
-    except (RuntimeError, TypeError, ValueError) as err:
-        raise Damaged(f"{part}: {err}") from err
-    except BaseException as err:
-        # pcodec is Rust: a panic there is no Exception here, and nothing else about it is special.
-        if type(err).__name__ != "PanicException":
-            raise
-        raise Damaged(f"{part}: {err}") from err
-    if progress.n_processed != len(values) or not progress.finished:
-        raise Damaged(f"{part}: not {len(values)} numbers")
-
-
-def _from_planes(stream: bytes | memoryview, rows: int, kind: str) -> npt.NDArray[Any]:
-    """Numbers of byte planes, see encode's `byte_planes`."""
-    width = int(kind[-1])
-    flat = np.frombuffer(stream, np.uint8)
-    if width == 1:
-        return flat.view(kind)
-    return np.ascontiguousarray(flat.reshape(width, rows).T).reshape(-1).view(kind)
 
 
 class Segment:
@@ -120,20 +57,11 @@ class Segment:
     """
 
     def __init__(self, head: bytes, body: bytes | ReadSlice | None) -> None:
-        self._head = head
-        self._crc, shape_frame, self._figures_frame = _split(head)
-        try:
-            self._shape = _shape.decode(_unframe(shape_frame, -1, "head"))
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as err:
-            raise Damaged(f"head: {err}") from err
-        shape = self._shape
-        _check_shape(shape)
+        self._crc, shape, self.signals, self._figures_frame = read_head(head)
+        self._shape = shape
         self.group, self.epoch = shape.group, shape.epoch
         self.count, self.digest = shape.count, shape.digest
         self.t_min_us, self.t_max_us = shape.t_min_us, shape.t_max_us
-        self.signals: tuple[int, ...] = tuple(accumulate(shape.columns.signal_step))
-        if min(self.signals) < 0 or max(self.signals) >= SIGNAL_MAX:
-            raise Damaged("head: a signal's number cannot be")
         self._offsets = [0, *accumulate(length + CRC.size for length in shape.blocks)]
         if isinstance(body, bytes | bytearray | memoryview) and len(body) != self._offsets[-1]:
             raise Damaged(f"body: {len(body)} bytes, expected {self._offsets[-1]}")
@@ -149,7 +77,7 @@ class Segment:
         """Open head and body that came as one message."""
         if len(blob) > PACKED_MAX:
             raise Damaged(f"{len(blob)} bytes, a segment has at most {PACKED_MAX}")
-        size = _head_size(blob)
+        size = head_size(blob)
         return cls(blob[:size], blob[size:])
 
     @property
@@ -215,7 +143,7 @@ class Segment:
         scale = series.scale[entry]
         if codec == Codec.PCO:
             floats = np.empty(rows, np.float64)
-            _unpcodec(self._block(series.block[entry], part), floats, part)
+            unpcodec(self._block(series.block[entry], part), floats, part)
         elif scale == RAW:
             floats = self._numbers(entry, rows, part).view(np.float64)
         elif 0 <= scale <= DECIMALS_MAX:
@@ -247,7 +175,7 @@ class Segment:
                 if not 0 < runs <= rows or extras.length[e] != runs * (width + 1):
                     raise Damaged(f"{part} has {runs} runs in {extras.length[e]} bytes")
                 stream = self._extra_stream(e, part)
-                lengths = _from_planes(stream[: runs * width], runs, kind).astype(np.int64)
+                lengths = from_planes(stream[: runs * width], runs, kind).astype(np.int64)
                 if int(lengths.sum()) != rows:
                     raise Damaged(f"{part} runs are not as long as the axis")
                 return np.repeat(np.frombuffer(stream[runs * width :], np.uint8), lengths)
@@ -257,10 +185,7 @@ class Segment:
     def statistics(self) -> Statistics:
         """Figures per column, from the head."""
         if self._statistics is None:
-            try:
-                record = _figures.decode(_unframe(self._figures_frame, -1, "statistics"))
-            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as err:
-                raise Damaged(f"statistics: {err}") from err
+            record = read_figures(self._figures_frame)
             axes, axis = self._shape.axes, self._shape.columns.axis
             rows = np.array([axes.rows[a] for a in axis], np.int64)
             span = np.array([axes.span[a] for a in axis], np.int64)
@@ -303,15 +228,15 @@ class Segment:
             if width == 1:
                 raise Damaged(f"{part}: pcodec has no integers of 1 byte")
             narrow = np.empty(rows, f"i{width}")
-            _unpcodec(self._block(series.block[entry], part), narrow, part)
+            unpcodec(self._block(series.block[entry], part), narrow, part)
             return narrow.astype(np.int64) + np.int64(base)
         if codec in (Codec.DELTA, Codec.OFFSET):
             stream = self._stream(entry, part)
             if codec == Codec.OFFSET:
-                result = _from_planes(stream, rows, f"<u{width}").astype(np.int64)
+                result = from_planes(stream, rows, f"<u{width}").astype(np.int64)
                 result += np.int64(base)
                 return result
-            result = np.add.accumulate(_from_planes(stream, rows, f"<i{width}"), dtype=np.int64)
+            result = np.add.accumulate(from_planes(stream, rows, f"<i{width}"), dtype=np.int64)
             result += np.int64(base)
             return result
         raise Unsupported(f"{part}: codec {codec} is unknown here")
@@ -339,7 +264,7 @@ class Segment:
         if not 0 < entries <= len(numbers_of_text) or length < 4 * entries:
             raise Damaged(f"{part}: {entries} entries in {length} bytes")
         stream = self._extra_stream(found[0], part)
-        ends = np.cumsum(_from_planes(stream[: 4 * entries], entries, "<u4").astype(np.int64)) + 4 * entries
+        ends = np.cumsum(from_planes(stream[: 4 * entries], entries, "<u4").astype(np.int64)) + 4 * entries
         if int(ends[-1]) != length:
             raise Damaged(f"{part}: lengths do not add up")
         if int(numbers_of_text.min()) < 0 or int(numbers_of_text.max()) >= entries:
@@ -374,10 +299,10 @@ class Segment:
             if not 0 < patches <= len(floats) or extras.length[e] != patches * (width + 8):
                 raise Damaged(f"{part}: {patches} in {extras.length[e]} bytes")
             stream = self._extra_stream(e, part)
-            at = np.cumsum(_from_planes(stream[: patches * width], patches, kind).astype(np.int64))
+            at = np.cumsum(from_planes(stream[: patches * width], patches, kind).astype(np.int64))
             if int(at[-1]) >= len(floats) or (at[1:] == at[:-1]).any():
                 raise Damaged(f"{part}: rows beyond the axis")
-            floats[at] = _from_planes(stream[patches * width :], patches, "<u8").view(np.float64)
+            floats[at] = from_planes(stream[patches * width :], patches, "<u8").view(np.float64)
 
     def _extras_of(self, i: int) -> list[int]:
         """Places in the list of extras that belong to column `i`."""
@@ -433,7 +358,7 @@ class Segment:
         if block in self._unpacked:
             return self._unpacked[block]
         _, _, sizes, streams = self._layout()
-        content = _unframe(self._block(block, part), sizes[block], part)
+        content = unframe(self._block(block, part), sizes[block], part)
         if streams[block] > 1:
             self._unpacked[block] = content
         return content
@@ -455,87 +380,6 @@ class Segment:
         if zlib.crc32(content, self._crc) != CRC.unpack(raw[size:])[0]:
             raise Damaged(f"{part}: block {block} has a wrong checksum, or belongs to another head")
         return content
-
-
-def _head_size(blob: bytes) -> int:
-    """Length of the head at the start of a message."""
-    if len(blob) < PREAMBLE.size:
-        raise Damaged(f"head: {len(blob)} bytes are no segment")
-    magic, version, _, shape_size, figures_size = PREAMBLE.unpack_from(blob)
-    if magic != MAGIC:
-        raise Damaged("head: does not start as a segment does")
-    if version != VERSION:
-        raise Unsupported(f"head: version {version}, this program knows {VERSION}")
-    size = int(PREAMBLE.size + shape_size + figures_size)
-    if len(blob) < size:
-        raise Damaged(f"head: {len(blob)} bytes, expected {size}")
-    return size
-
-
-def _split(head: bytes) -> tuple[int, bytes, bytes]:
-    """Checksum of the head after it has been found right, and its two frames."""
-    if len(head) != _head_size(head):
-        raise Damaged(f"head: {len(head)} bytes, expected {_head_size(head)}")
-    crc, shape_size = PREAMBLE.unpack_from(head)[2:4]
-    if zlib.crc32(head[8:], zlib.crc32(head[:4])) != crc:
-        raise Damaged("head: wrong checksum")
-    middle = PREAMBLE.size + shape_size
-    return crc, head[PREAMBLE.size : middle], head[middle:]
-
-
-def _check_shape(shape: Shape) -> None:
-    """Refuse a head whose numbers do not fit together, before anything is allocated by them."""
-    axes, columns, series, extras = shape.axes, shape.columns, shape.series, shape.extras
-    for name, lists, length in (
-        ("axes", (axes.rows, axes.start, axes.span, axes.cycle_us), len(axes.rows)),
-        ("columns", (columns.signal_step, columns.kind, columns.axis), len(columns.axis)),
-        (
-            "series",
-            (series.codec, series.scale, series.base, series.length, series.block),
-            len(axes.rows) + len(columns.axis),
-        ),
-        (
-            "extras",
-            (extras.column, extras.what, extras.parameter, extras.length, extras.block),
-            len(extras.column),
-        ),
-    ):
-        if any(len(part) != length for part in lists):
-            raise Damaged(f"head: lists of {name} are not equally long")
-    if not axes.rows or not columns.axis:
-        raise Damaged("head: no axis or no column")
-    if max(columns.axis) >= len(axes.rows):
-        raise Damaged("head: a column on an axis that is not there")
-    if max(*series.block, *extras.block) >= len(shape.blocks):
-        raise Damaged("head: a part in a block that is not there")
-    alone = [block for codec, block in zip(series.codec, series.block, strict=True) if codec in _PCODEC]
-    if len(set(alone)) != len(alone):
-        raise Damaged("head: two columns in one block of pcodec")
-    if extras.column and max(extras.column) >= len(columns.axis):
-        raise Damaged("head: an extra of a column that is not there")
-    rows = list(map(axes.rows.__getitem__, columns.axis))
-    quality = rest = 0
-    for column, what, length in zip(extras.column, extras.what, extras.length, strict=True):
-        if what in QUALITIES:
-            quality += rows[column]
-        else:
-            rest += length
-    if (
-        unpacked_size(sum(axes.rows), sum(rows), quality, rest) > UNPACKED_MAX
-        or sum(series.length) + sum(extras.length) > UNPACKED_MAX
-        or sum(shape.blocks) > PACKED_MAX
-    ):
-        raise Damaged(f"head: would unpack to more than {UNPACKED_MAX} bytes")
-    unit_us = shape.unit_us
-    if (
-        unit_us not in (1, 1000)
-        or min(axes.start) * unit_us != shape.t_min_us
-        or max(map(add, axes.start, axes.span)) * unit_us != shape.t_max_us
-        or max(map(mul, axes.cycle_us, axes.rows)) >= TIME_MAX_US
-        or not 0 <= shape.digest <= MASK
-        or sum(rows) != shape.count
-    ):
-        raise Damaged("head: count, times or digest cannot be")
 
 
 def _check_figures(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.segment.digest import MASK, bits_of_texts, key_of_signal, key_of_times, sums
+from contract.segment.frames import byte_planes
 from contract.segment.layout import (
     CRC,
     GOOD_BELOW,
@@ -48,7 +49,7 @@ from contract.segment.layout import (
     unpacked_size,
     width_of_row,
 )
-from contract.segment.series import Packed, Packer, byte_planes, decimals, specials
+from contract.segment.series import Packed, Packer, decimals, specials
 from contract.segment.statistics import blank_figures, enter, numbers, sums_are_exact
 
 SLICE_VALUES = 32 * 1024

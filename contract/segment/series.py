@@ -12,6 +12,7 @@ import numpy.typing as npt
 import zstandard
 from pcodec import ChunkConfig, DeltaSpec, standalone
 
+from contract.segment.frames import byte_planes
 from contract.segment.layout import DECIMALS_MAX, RAW, Bools, Codec, Float64s, Int64s
 
 CHANGING = 0.55
@@ -46,15 +47,6 @@ class Packed(NamedTuple):
     def cost(self) -> int:
         """Bytes as a block of its own."""
         return len(self.block)
-
-
-def byte_planes(numbers: npt.NDArray[Any]) -> bytes:
-    """Little-endian numbers, all lowest bytes first, then all second bytes and so on."""
-    width = numbers.dtype.itemsize
-    if width == 1:
-        return numbers.tobytes()
-    little = np.ascontiguousarray(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False))
-    return little.view(np.uint8).reshape(-1, width).T.tobytes()
 
 
 def unsigned_width(largest: int) -> int:

@@ -72,7 +72,7 @@ def cases(draw: st.DrawFn) -> tuple[Any, list[Column]]:
     return time, columns
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases())
 def test_statistics_are_those_of_a_loop_over_the_good_samples(case: tuple[Any, list[Column]]) -> None:
     time, columns = case
