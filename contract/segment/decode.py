@@ -46,6 +46,8 @@ _EXTRAS_MAX = 2  # a quality, and either patches or texts
 class Segment:
     """A packed segment, opened. Columns and axes are numbered from 0 in the order of the head.
 
+    It remembers what it has unpacked and shared; one thread at a time may use it.
+
     Args:
         head: as stored.
         body: as stored; or a function that gives slices of it; or None after it has been dropped. Then head,
@@ -99,6 +101,8 @@ class Segment:
 
     def axis_of(self, i: int) -> int:
         """Axis of column `i`."""
+        if i < 0:  # a list would count from its end, the series of the axes lie there
+            raise IndexError(f"column {i}")
         return self._shape.columns.axis[i]
 
     def rows(self, axis: int) -> int:

@@ -217,3 +217,12 @@ def test_a_poll_group_stays_small() -> None:
     assert len(packed.blob) / packed.count < 0.21
     assert len(thorough.blob) < len(packed.blob)
     assert thorough.digest == packed.digest
+
+
+def test_columns_are_counted_from_the_front_only() -> None:
+    packed = encode([Axis(TIME, 1000)], [GOOD], group=1, epoch=1)
+    segment = Segment(packed.head, packed.body)
+    for ask in (segment.values, segment.quality, segment.axis_of):
+        for i in (-1, 1):
+            with pytest.raises(IndexError):
+                ask(i)
