@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contract.segment.decode import Segment
 from contract.segment.encode import encode
-from contract.segment.layout import Axis, Column, Kind
+from contract.segment.layout import Axis, Codec, Column, Kind
 
 TEXTS = ["", "Störung", "läuft", "🔥 zu heiß", "\U0010ffff", "a\x00b", "line\nline", "x" * 5000]
 ODD_FLOATS = np.array(
@@ -170,3 +170,32 @@ def test_one_huge_value_among_decimals_survives(huge: float) -> None:
         values[7:90:9] = small * 3
         values[4] = huge
         check_round_trip([Axis(time, 1_000_000)], [Column(1, Kind.FLOAT64, 0, values, None)])
+
+
+EDGES = sorted(edge + near for edge in (2**7, 2**8, 2**15, 2**16, 2**31, 2**32, 2**62) for near in (-1, 0, 1))
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_numbers_at_the_edge_of_a_width_survive(edge: int) -> None:
+    rows = 600
+    rng = np.random.default_rng(edge)
+    rises = np.where(np.arange(rows) % 9 == 8, edge, 0)
+    rises[200:] = 0
+    stairs = np.cumsum(rises if edge < 2**40 else np.where(np.arange(rows) == 8, edge, 0))
+    toggles = np.where(np.repeat(rng.random(300) < 0.5, 2), edge, 0)
+    noise = rng.integers(-edge, edge, rows, endpoint=True)
+    noise[[5, 6]] = [-edge, edge]
+    upper = rng.integers(0, edge, rows, endpoint=True)
+    upper[[5, 6]] = [0, edge]
+    lower = upper - edge
+    shifted = upper + 2**40
+    low_only = np.maximum(noise, -edge + 1)
+    columns = [
+        Column(i, Kind.INT64, 0, values.astype(np.int64), None)
+        for i, values in enumerate(
+            (stairs, -stairs, toggles, -toggles, noise, upper, lower, shifted, -low_only)
+        )
+    ]
+    segment = check_round_trip([Axis(np.arange(rows, dtype=np.int64) * 1000, 1000)], columns)
+    codecs = set(segment._shape.series.codec)
+    assert {Codec.DELTA, Codec.OFFSET, Codec.PCOI} <= codecs
