@@ -1,0 +1,382 @@
+"""The present as a service: one thread hears the broker and turns the feeds, any thread may ask.
+
+The thread runs an event loop with three tasks: listen, read again what a change note names, turn.
+Newest values come from the tail itself; names, numbers and alarms from the database after ingest
+has committed them. Writing set points starts here and waits for the gateway's answer.
+"""
+
+import asyncio
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import uuid4
+
+import msgspec
+
+from aggregator.alarms import store as alarms
+from aggregator.db.engine import Databases, reading, writing
+from aggregator.gateways import store as gateways
+from aggregator.gateways.change import Changed
+from aggregator.history import service as history
+from aggregator.live import store
+from aggregator.live.feed import Feed, Structure
+from aggregator.live.link import BrokerAddress, BrokerLink, NotConnected
+from aggregator.live.rules import Link, Presence, Reading, Refused, Station, checked_value, intervals
+from aggregator.scope import Right, Scope
+from contract.model.batch import Value
+from contract.model.config import Configuration
+from contract.wire import topics
+from contract.wire.command import Answer, Command, Outcome, Write
+from contract.wire.envelope import EnvelopeError, unpack
+from contract.wire.records import Tail, TailError, unpack_tail
+from contract.wire.status import Birth, Status
+from contract.wire.topics import Up
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.5
+READ_AGAIN_S = 10.0
+"""A change note may be lost; after this time all is read again anyway."""
+READ_PAUSE_S = 0.25
+ANSWER_GRACE_S = 1.0
+"""Time an answer may be on its way after the deadline."""
+DEADLINE_MAX_S = 60.0
+DEADLINE_MIN_S = 0.5
+
+_configuration = msgspec.json.Decoder(Configuration)
+
+
+class WriteEnd(StrEnum):
+    """What became of a write, as far as we know."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    NO_ANSWER = "no_answer"
+    UNSENT = "unsent"
+
+
+class Written(NamedTuple):
+    """Result of a write in plain words."""
+
+    end: WriteEnd
+    text: str
+
+
+class UnknownSignal(LookupError):
+    """No such signal within the scope."""
+
+
+class _Waiting(NamedTuple):
+    gateway: str
+    answer: "Future[Answer]"
+
+
+class Live:
+    """Newest values of all gateways.
+
+    Args:
+        databases: for names, numbers, alarms and last stored values.
+        broker: where to listen; None: nowhere, as for a page without a broker.
+        wall_us, monotonic_s: the clocks; tests turn them.
+    """
+
+    def __init__(
+        self,
+        databases: Databases,
+        broker: BrokerAddress | None,
+        *,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._databases = databases
+        self._wall_us, self._monotonic_s = wall_us, monotonic_s
+        self._lock = threading.Lock()
+        self._stations: dict[str, Station] = {}
+        self._present_stores: dict[str, int] = {}
+        self._link = Link(wall_us())
+        self._feeds: dict[tuple[str, frozenset[str] | None], Feed] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._broker = None if broker is None else BrokerLink(broker, self, random.Random())
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._ready = threading.Event()
+        self._wants_read = asyncio.Event()
+        self._wants_turn = asyncio.Event()
+        self._must_stop: Callable[[], bool] = lambda: False
+        self._is_stopped = False
+        self.database_trouble = ""
+
+    # --- Life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread; returns when its loop runs."""
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def stops_with(self, must_stop: Callable[[], bool]) -> None:
+        """Let those who watch go as soon as this says so, before `stop` is called."""
+        self._must_stop = must_stop
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether those who watch should go."""
+        return self._is_stopped or self._must_stop()
+
+    def stop(self) -> None:
+        """End the thread and wake all who watch."""
+        self._is_stopped = True
+        loop, main = self._loop, self._main
+        if loop is not None and main is not None:
+            with suppress(RuntimeError):  # the loop ended by itself in the meantime
+                loop.call_soon_threadsafe(main.cancel)
+        if self._thread is not None:
+            self._thread.join()
+        for feed in list(self._feeds.values()):
+            feed.close()
+
+    def _run(self) -> None:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._live())
+
+    async def _live(self) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        self._ready.set()
+        async with asyncio.TaskGroup() as tasks:
+            if self._broker is not None:
+                tasks.create_task(self._broker.run())
+            tasks.create_task(self._keep_reading())
+            tasks.create_task(self._keep_turning())
+
+    async def _keep_reading(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wants_read.wait(), READ_AGAIN_S)
+            self._wants_read.clear()
+            for feed in list(self._feeds.values()):
+                await asyncio.to_thread(self._read_or_tell, feed)
+            self._wants_turn.set()
+            await asyncio.sleep(READ_PAUSE_S)
+
+    async def _keep_turning(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wants_turn.wait(), TURN_S)
+            self._wants_turn.clear()
+            self.turn()
+
+    def turn(self) -> None:
+        """Make frames of what changed, now."""
+        with self._lock:
+            for feed in list(self._feeds.values()):
+                feed.turn(self._stations, self._link, self._wall_us(), self._monotonic_s())
+
+    # --- Hearing (see link.Ear) --------------------------------------------------------------
+
+    def connected(self) -> None:
+        """The broker is there; retained messages follow."""
+        with self._lock:
+            self._link.up()
+        self._wants_read.set()
+
+    def lost(self) -> None:
+        """The broker is gone."""
+        with self._lock:
+            self._link.down(self._wall_us())
+        self._wants_turn.set()
+
+    def heard(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        """One message of a gateway or of ingest. What cannot be read is ingest's to put aside."""
+        try:
+            if topic == topics.CHANGED:
+                self._changed(unpack(payload, Changed))
+                return
+            source = topics.parse_up(topic)
+            if source is not None:
+                self._said(source.gateway, source.lane, payload, retained=retained)
+        except (EnvelopeError, TailError) as error:
+            log.debug("message on %s cannot be read: %s", topic, error)
+
+    def _changed(self, note: Changed) -> None:
+        with self._lock:
+            self._link.noted(self._wall_us())
+        if any(lanes and set(lanes) - {Up.TAIL, Up.SEGMENT, Up.ANSWER} for lanes in note.gateways.values()):
+            self._wants_read.set()
+
+    def _said(self, gateway: str, lane: Up, payload: bytes, *, retained: bool) -> None:
+        now_us, now_s = self._wall_us(), self._monotonic_s()
+        if lane is Up.TAIL:
+            tail = unpack(payload, Tail)
+            batch = unpack_tail(tail)
+            with self._lock:
+                self._link.brought(now_s)
+                if self._present_stores.get(gateway, tail.store) == tail.store:
+                    self._station(gateway).take_tail(tail, batch, now_us, now_s)
+        elif lane is Up.STATUS:
+            status = unpack(payload, Status)
+            if status.gateway == gateway:
+                with self._lock:
+                    self._station(gateway).take_status(status, now_us, now_s, retained=retained)
+                self._wants_turn.set()
+        elif lane is Up.BIRTH:
+            birth = unpack(payload, Birth)
+            if birth.gateway == gateway:
+                with self._lock:
+                    self._present_stores[gateway] = birth.store
+                    self._station(gateway).forget_other_stores(birth.store)
+        elif lane is Up.ANSWER:
+            answer = unpack(payload, Answer)
+            waiting = self._waiting.get(answer.id)
+            if waiting is not None and waiting.gateway == gateway and not waiting.answer.done():
+                waiting.answer.set_result(answer)
+
+    def _station(self, gateway: str) -> Station:
+        return self._stations.setdefault(gateway, Station())
+
+    # --- Asking ------------------------------------------------------------------------------
+
+    def feed(self, scope: Scope) -> Feed:
+        """The feed of a scope's reach; Forbidden without the right to view."""
+        scope.require(Right.VIEW)
+        reach = (scope.tenant, scope.sites)
+        feed = self._feeds.get(reach)
+        if feed is None:
+            fresh = Feed(scope._replace(rights=frozenset({Right.VIEW}), actor="live"))
+            self._read(fresh)
+            with self._lock:
+                feed = self._feeds.setdefault(reach, fresh)
+                if feed is fresh:
+                    feed.turn(
+                        self._stations, self._link, self._wall_us(), self._monotonic_s(), only_fill=True
+                    )
+        return feed
+
+    def broker_lost_us(self) -> int | None:
+        """Since when the broker is gone; None: it is there."""
+        with self._lock:
+            return self._link.broker_lost_us
+
+    def ingest_lost_us(self) -> int | None:
+        """Since when ingest is silent although something comes in; None: it is not."""
+        with self._lock:
+            return self._link.ingest_lost_us(self._monotonic_s())
+
+    def _read_or_tell(self, feed: Feed) -> None:
+        try:
+            self._read(feed)
+        except Exception as error:  # the outer loop of this worker: pages go on with what is known
+            if not self.database_trouble:
+                log.warning("the database cannot be read; the list of signals stays as it was", exc_info=True)
+            self.database_trouble = str(error) or type(error).__name__
+        else:
+            self.database_trouble = ""
+
+    def _read(self, feed: Feed) -> None:
+        scope = feed.scope
+        with reading(self._databases.main) as connection:
+            there = gateways.gateways(scope, connection)
+            signals = gateways.signals(scope, connection)
+            numbers = gateways.present_numbers(scope, connection)
+            documents = store.applied(scope, connection, [gateway.id for gateway in there])
+            current = alarms.current(scope, connection)
+        configurations = {name: _configuration.decode(document) for name, document in documents.items()}
+        pauses: dict[str, float] = {}
+        for configuration in configurations.values():
+            pauses |= intervals(configuration)
+        missing = [row.uid for row in signals if row.uid not in feed.seeds]
+        if missing:
+            now_us = self._wall_us()
+            last = history.last_before(scope, self._databases, missing, now_us + 60_000_000)
+            feed.seeds |= {uid: Reading(one.value, one.quality, one.time_us) for uid, one in last.items()}
+        feed.put_alarms(current)
+        feed.put_structure(
+            Structure(there, signals, {one.uid: one for one in numbers}, configurations, pauses)
+        )
+
+    # --- Writing -----------------------------------------------------------------------------
+
+    def write(self, scope: Scope, uid: str, value: object, deadline_s: float) -> Written:
+        """Set a signal to a value in its unit, and wait for what its gateway says.
+
+        Blocks up to the deadline and a second. Every step has its row in the audit trail.
+
+        Raises:
+            UnknownSignal: nothing was sent.
+        """
+        scope.require(Right.COMMAND)
+        with reading(self._databases.main) as connection:
+            rows = gateways.signals(scope, connection, [uid])
+        if not rows:
+            raise UnknownSignal(f"no signal {uid!r}")
+        row = rows[0]
+        before = self._text_of(scope, uid)
+        self._note(scope, "asked", uid, before, f"{value!r:.200}")
+        try:
+            checked = checked_value(value, row.type, row.low, row.high, writable=row.writable, unit=row.unit)
+            written = self._carried(scope, row.gateway, uid, checked, deadline_s)
+        except Refused as reason:
+            written = Written(WriteEnd.REFUSED, f"{reason}. Nothing was sent.")
+        self._note(scope, written.end.value, uid, before, written.text)
+        return written
+
+    def _carried(self, scope: Scope, gateway: str, uid: str, value: Value, deadline_s: float) -> Written:
+        if not DEADLINE_MIN_S <= deadline_s <= DEADLINE_MAX_S:
+            raise Refused(
+                f"a deadline of {deadline_s:g} s is not within {DEADLINE_MIN_S:g}…{DEADLINE_MAX_S:g} s"
+            )
+        with self._lock:
+            station = self._stations.get(gateway)
+            if station is not None and station.presence(self._monotonic_s()) is Presence.LOST:
+                raise Refused(f"gateway {gateway} is not connected")
+        now_us = self._wall_us()
+        write = Write(
+            id=str(uuid4()),
+            actor=scope.actor,
+            time_us=now_us,
+            deadline_us=now_us + round(deadline_s * 1e6),
+            signal=uid,
+            value=value,
+        )
+        answer: Future[Answer] = Future()
+        self._waiting[write.id] = _Waiting(gateway, answer)
+        try:
+            self._send(gateway, Command(write), deadline_s)
+            found = answer.result(deadline_s + ANSWER_GRACE_S)
+        except NotConnected as error:
+            return Written(WriteEnd.UNSENT, f"{error}. Nothing was sent; try again in a moment.")
+        except FutureTimeoutError:
+            return Written(
+                WriteEnd.NO_ANSWER,
+                f"No answer within {deadline_s:g} s. Whether it was written is not known: look at the value.",
+            )
+        finally:
+            del self._waiting[write.id]
+        return Written(WriteEnd(found.outcome.value), found.text)
+
+    def _send(self, gateway: str, command: Command, deadline_s: float) -> None:
+        loop, broker = self._loop, self._broker
+        if loop is None or broker is None or loop.is_closed():
+            raise NotConnected("this server has no broker")
+        asyncio.run_coroutine_threadsafe(broker.send(gateway, command, math.ceil(deadline_s)), loop).result()
+
+    def _text_of(self, scope: Scope, uid: str) -> str:
+        one = self.feed(scope).view().values.get(uid)
+        return "" if one is None or one.value is None else str(one.value)
+
+    def _note(self, scope: Scope, step: str, uid: str, before: str, after: str) -> None:
+        with writing(self._databases.main) as connection:
+            store.note_write(scope, connection, self._wall_us(), step, uid, before, after)
+
+
+assert {outcome.value for outcome in Outcome} <= {end.value for end in WriteEnd}

@@ -1,0 +1,27 @@
+"""German and English: one small catalogue each, the same for pages and for the browser's part."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+from flask import request
+
+LANGUAGES = ("en", "de")
+
+
+@cache
+def catalogue(language: str) -> Mapping[str, str]:
+    """All words of a language."""
+    text = (files("aggregator.web") / "languages" / f"{language}.json").read_bytes()
+    return msgspec.json.decode(text, type=dict[str, str])
+
+
+def language() -> str:
+    """What the browser of the present request prefers; English where it says neither."""
+    return request.accept_languages.best_match(LANGUAGES, "en") or "en"
+
+
+def word(key: str, **values: object) -> str:
+    """A text in the language of the present request, with its values filled in."""
+    return catalogue(language())[key].format(**values)
