@@ -125,7 +125,7 @@ def _check(axes: Sequence[Axis], columns: Sequence[Column], group: int, epoch: i
         rows = len(time)
         if time.dtype != np.int64 or time.ndim != 1 or not rows:
             raise SegmentError(f"axis {a}: times are a non-empty int64[n]")
-        if (np.diff(time) < 0).any():
+        if (time[1:] < time[:-1]).any():
             raise SegmentError(f"axis {a}: times decrease")
         if not (max(-int(time[0]), int(time[-1])) < TIME_MAX_US and 0 <= cycle_us * rows < TIME_MAX_US):
             raise SegmentError(f"axis {a}: times or cycle beyond ±2**62 µs")

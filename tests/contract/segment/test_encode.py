@@ -33,6 +33,8 @@ GOOD = Column(1, Kind.FLOAT64, 0, np.zeros(4), None)
         ([Axis(TIME[:0], 0)], [GOOD], "axis 0"),
         ([Axis(TIME.astype(np.float64), 0)], [GOOD], "axis 0"),
         ([Axis(TIME[::-1], 0)], [GOOD], "axis 0: times decrease"),
+        # Differences of these wrap around to positive numbers.
+        ([Axis(np.array([0, 2**63 - 1, -(2**63), -1, 5]), 0)], [GOOD], "axis 0: times decrease"),
         ([Axis(TIME + 2**62, 0)], [GOOD], "axis 0.*beyond"),
         ([Axis(TIME - 2**62, 0)], [GOOD], "axis 0.*beyond"),
         ([Axis(TIME, 2**60)], [GOOD], "axis 0.*beyond"),
