@@ -29,8 +29,9 @@ from edge.events import Events
 from edge.flow import Flow, Newest
 from edge.gateway import DATA_ERROR, Gateway, Parts
 from edge.historian.historian import Historian
+from edge.historian.layout import HistorianError
 from edge.host import control, systemd
-from edge.journal.events import Journal
+from edge.journal.events import Journal, NewerJournal
 from edge.report import Report
 from edge.sync.commands import Commands
 from edge.sync.outbox import Outbox
@@ -65,7 +66,12 @@ async def run(configuration_file: Path | None, folder: Path) -> int:
             for fault in error.faults:
                 log.error("%s: %s", configuration_file, fault)  # noqa: TRY400  # one line per fault
             return 1
-        await Daemon(configuration, configuration_file, folder, stack).run(refused)
+        try:
+            daemon = Daemon(configuration, configuration_file, folder, stack)
+        except (HistorianError, NewerJournal) as error:
+            log.error("%s", error)  # noqa: TRY400  # the text says it all
+            return 1
+        await daemon.run(refused)
     return 0
 
 
@@ -163,21 +169,19 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_logged(), "reload"))
-        server = await control.serve(self._folder, verbs_of(self._gateway, self._report, self._reload))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                self._gateway.spawn = self._spawn
-                running = [self._spawn(work, name) for name, work in (await self._begin(refused)).items()]
-                await self._stop.wait()
-                systemd.stopping()
-                running.extend(self._gateway.device_tasks())
-                for task in running:
-                    task.cancel()
-            await self._finish()
-        finally:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            self._gateway.spawn = self._spawn
+            running = [self._spawn(work, name) for name, work in (await self._begin(refused)).items()]
+            verbs = verbs_of(self._gateway, self._report, self._reload)
+            server = await control.serve(self._folder, verbs)
+            await self._stop.wait()
             server.close()
             control.path_of(self._folder).unlink(missing_ok=True)
+            systemd.stopping()
+            for task in [*running, *self._gateway.device_tasks()]:
+                task.cancel()
+        await self._finish()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._tasks.create_task(work, name=name)

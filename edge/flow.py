@@ -55,16 +55,17 @@ class Newest:
         self._time[signals] = batch.time
         self._value[signals] = batch.value
         self._quality[signals] = 0 if batch.quality is None else batch.quality
+        if self._exact:
+            for signal in signals.tolist():
+                self._exact.pop(signal, None)
         for row, value in batch.exact:
             self._exact[int(signals[row])] = value
 
     def __getitem__(self, signal: int) -> Reading:
-        value: Value = float(self._value[signal])
-        if signal in self._exact and (np.isnan(value) or float(_as_float(self._exact[signal])) == value):
-            value = self._exact[signal]
+        value: Value = self._exact.get(signal, float(self._value[signal]))
+        is_missing = isinstance(value, float) and np.isnan(value)
         quality = int(self._quality[signal])
-        missing = isinstance(value, float) and np.isnan(value)
-        return Reading(int(self._time[signal]), None if missing else value, quality)
+        return Reading(int(self._time[signal]), None if is_missing else value, quality)
 
 
 class Flow:
@@ -117,7 +118,3 @@ class Flow:
         events = self.engine.tick(now_us)
         if events:
             self._record(events)
-
-
-def _as_float(value: int | str) -> float:
-    return float("nan") if isinstance(value, str) else float(value)

@@ -278,7 +278,16 @@ class Uplink:
 
 
 def tls_context(identity: Path) -> ssl.SSLContext:
-    """TLS 1.3 with this gateway's certificate; trusts the gateway CA of its folder only."""
+    """TLS 1.3 with this gateway's certificate; trusts the gateway CA of its folder only.
+
+    Raises:
+        OSError: a file is missing or unreadable, named with the way out.
+    """
+    for name in ("ca.pem", "certificate.pem", "key.pem"):
+        if not (identity / name).exists():
+            raise FileNotFoundError(
+                f"{identity / name} is missing; `python -m aggregator pki gateway ID` makes the folder"
+            )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(identity / "ca.pem")
