@@ -33,6 +33,8 @@ from edge.historian.verify import verify
 
 STORE: Final = "store.db"
 HEAD: Final = "head"
+CONDEMNED: Final = "store.condemned"
+"""Mark of a store that turned out to be damaged while it was in use."""
 MEGABYTE: Final = 1_000_000
 MEMORY_BYTES: Final = 128 * 1024 * 1024
 """What open groups may take while nothing can be sealed; beyond, the oldest samples are lost."""
@@ -153,21 +155,21 @@ class Historian:
         """Permanent number per signal uid, on the disk before it is given; never reused."""
         try:
             return self._store.number_signals(uids)
-        except StoreTrouble as error:
+        except (StoreDamaged, StoreTrouble) as error:
             raise HistorianError(f"no numbers for new signals: {error}") from error
 
     def number_groups(self, uids: Sequence[str]) -> dict[str, int]:
         """Permanent number per group uid."""
         try:
             return self._store.number_groups(uids)
-        except StoreTrouble as error:
+        except (StoreDamaged, StoreTrouble) as error:
             raise HistorianError(f"no numbers for new groups: {error}") from error
 
     def epoch_of(self, group: int, members: Sequence[Meaning]) -> int:
         """Epoch of a group with these members: the current one if nothing changed, else the next."""
         try:
             return self._store.epoch_of(group, members)
-        except StoreTrouble as error:
+        except (StoreDamaged, StoreTrouble) as error:
             raise HistorianError(f"no new epoch for group {group}: {error}") from error
 
     def configure(self, groups: Sequence[GroupLayout]) -> None:
@@ -254,7 +256,7 @@ class Historian:
     def _reserve(self) -> None:
         try:
             self._store.reserve_positions()
-        except StoreTrouble as error:
+        except (StoreDamaged, StoreTrouble) as error:
             self._store_trouble = str(error)  # there is room for years of trying again
 
     def _bound_memory(self) -> None:
@@ -269,7 +271,11 @@ class Historian:
     def seal(self, group: int, now_us: int) -> list[int]:
         """Seal a group's open rows up to `end_of`; numbers of the new segments, [] on trouble.
 
-        After a refusal of the disk the group is due again RETRY_S later.
+        After a refusal of the disk the group is due again RETRY_US later.
+
+        Raises:
+            HistorianError: the store's file is damaged: end the process, the next start begins a
+                new store.
         """
         found = self._groups.get(group)
         if found is None:
@@ -284,7 +290,10 @@ class Historian:
         last = records[-1].position
         try:
             seqs = self._seal_or_make_room(group, packed.pieces, last)
-        except (StoreTrouble, StoreDamaged) as error:
+        except StoreDamaged as error:
+            (self._folder / CONDEMNED).touch()
+            raise HistorianError(f"{error}; the next start sets it aside and begins a new one") from error
+        except StoreTrouble as error:
             self._store_trouble = str(error)
             found.retry_us = now_us + RETRY_US
             return []
@@ -310,7 +319,7 @@ class Historian:
         if backwards:
             try:
                 self._store.write_receipts()
-            except StoreTrouble as error:
+            except (StoreDamaged, StoreTrouble) as error:
                 self._store_trouble = str(error)
 
     @property
@@ -319,7 +328,7 @@ class Historian:
         return self._store.receipted
 
     def retain(self, now_us: int) -> Freed:
-        """Let the oldest go until the store is within its quota; after a refusal not for RETRY_S."""
+        """Let the oldest go until the store is within its quota; after a refusal not for RETRY_US."""
         if now_us - RETRY_US < self._refused_us <= now_us:
             return Freed()
         try:
@@ -380,7 +389,8 @@ class Historian:
 
     def _report_damaged(self, known: set[int]) -> None:
         for seq in self._damaged.keys() - known:
-            self.reports.append(f"segment {seq}: {self._damaged[seq]}; the others are not touched by it")
+            what = f"segment {seq}" if seq != query.INDEX else "segments that cannot be reached"
+            self.reports.append(f"{what}: {self._damaged[seq]}")
 
     @property
     def damaged(self) -> Mapping[int, str]:
@@ -392,8 +402,15 @@ class Historian:
         return verify(self._store, deep=deep)
 
     def digests(self, first: int, last: int) -> list[SegmentDigest]:
-        """Count and digest of each stored segment first…last."""
-        return query.digests(self._store, first, last)
+        """Count and digest of each stored segment first…last.
+
+        Raises:
+            HistorianError: the store cannot be read.
+        """
+        try:
+            return query.digests(self._store, first, last)
+        except (StoreDamaged, StoreTrouble) as error:
+            raise HistorianError(str(error)) from error
 
     # -- how it fares
 
@@ -430,7 +447,10 @@ def _matches(batch: Batch, members: Sequence[MemberLayout]) -> bool:
 
 
 def _open_store(folder: Path, reports: list[str]) -> Store:
+    condemned = folder / CONDEMNED
     try:
+        if condemned.exists():
+            raise StoreDamaged(f"{STORE}: found damaged while in use")
         return Store.open(folder / STORE)
     except StoreDamaged as error:
         aside = set_aside(folder, [f"{STORE}-wal", f"{STORE}-shm", HEAD, STORE])
@@ -438,5 +458,6 @@ def _open_store(folder: Path, reports: list[str]) -> Store:
             f"{error}; it and its head were set aside in {aside.name}, a new store has begun: "
             "what the aggregator did not have yet is in there only"
         )
+    condemned.unlink(missing_ok=True)
     (folder / HEAD).mkdir(exist_ok=True)
     return Store.open(folder / STORE)

@@ -19,9 +19,11 @@ from edge.clock import EARLIEST_US
 from edge.historian.head import Record
 from edge.historian.layout import MemberLayout, Stored
 from edge.historian.open_group import columns_of
-from edge.historian.store import Row, Store, StoreDamaged
+from edge.historian.store import Row, Store, StoreDamaged, StoreTrouble
 
 RECORDS_AT_ONCE: Final = 256
+INDEX: Final = 0
+"""In place of a segment's number: pages that lead to many segments are damaged."""
 
 
 class RowDamaged(Exception):
@@ -46,7 +48,7 @@ def read(store: Store, seq: int, *, deep: bool = False) -> tuple[Row, Segment, b
     """
     try:
         found = store.row_with_blobs(seq)
-    except StoreDamaged as error:
+    except (StoreDamaged, StoreTrouble) as error:
         raise RowDamaged(str(error)) from error
     if found is None:
         raise KeyError(seq)
@@ -57,7 +59,10 @@ def read(store: Store, seq: int, *, deep: bool = False) -> tuple[Row, Segment, b
         raise RowDamaged(f"the body has {len(body or b'')} bytes, not {row.body_bytes}")
     try:
         segment = Segment(head, body)
-        segment.check(deep=deep)
+        if body is None:
+            _ = segment.statistics  # all that is left is the head; this reads the rest of it
+        else:
+            segment.check(deep=deep)
     except SegmentError as error:
         raise RowDamaged(str(error)) from error
     stated = (segment.group, segment.epoch, segment.count, segment.digest, segment.t_min_us, segment.t_max_us)
@@ -75,7 +80,12 @@ def records(
     """
     found: list[SegmentRecord] = []
     size = 0
-    for seq in [row.seq for row in store.rows(first, last, RECORDS_AT_ONCE)]:
+    try:
+        rows = store.rows(first, last, RECORDS_AT_ONCE)
+    except (StoreDamaged, StoreTrouble) as error:
+        damaged[INDEX] = str(error)
+        return []
+    for seq in [row.seq for row in rows]:
         if found and size >= byte_limit:
             break
         try:
@@ -131,11 +141,12 @@ def history(
     sealed = dict(store.sealed)
     parts: list[_Part] = []
     for group, here in sorted(store.groups_with(signals).items()):
-        parts.extend(
-            _Part(row.t_min_us, row.t_max_us, row.seq, here, None)
-            for row in store.overlapping(group, from_us, to_us)
-            if row.body_bytes
-        )
+        try:
+            rows = store.overlapping(group, from_us, to_us)
+        except (StoreDamaged, StoreTrouble) as error:
+            damaged[INDEX] = str(error)
+            rows = []
+        parts.extend(_Part(row.t_min_us, row.t_max_us, row.seq, here, None) for row in rows if row.body_bytes)
         unsealed = [r for r in open_records.get(group, ()) if r.position > sealed.get(group, 0)]
         if unsealed:
             columns = _open_columns(store, group, unsealed)
@@ -267,7 +278,11 @@ def last_values(
     """Newest stored sample per signal: of the open head, else of each group's newest segment."""
     newest: dict[int, Stored] = {}
     for group in groups:
-        row = store.newest(group)
+        try:
+            row = store.newest(group)
+        except (StoreDamaged, StoreTrouble) as error:
+            damaged[INDEX] = str(error)
+            row = None
         if row is not None and row.body_bytes:
             part = _Part(row.t_min_us, row.t_max_us, row.seq, set(_members(store, row)), None)
             for piece in _pieces(store, part, damaged):

@@ -36,7 +36,6 @@ _PRAGMAS: Final = (
     "PRAGMA busy_timeout = 5000",
 )
 _ROW = struct.Struct("<10q")
-_DISK_ERRORS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -192,7 +191,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file; what receipts are not written yet is written."""
-        with suppress(StoreTrouble):  # what is lost here comes again
+        with suppress(StoreTrouble, StoreDamaged):  # what is lost here comes again
             self.write_receipts()
         self._db.close()
 
@@ -204,6 +203,7 @@ class Store:
 
         Raises:
             StoreTrouble: the disk is full or fails.
+            StoreDamaged: pages of the file are not what they were.
         """
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -212,9 +212,9 @@ class Store:
         except sqlite3.Error as error:
             self._roll_back()
             code = _primary(error)
-            if code in _DISK_ERRORS:
-                raise StoreTrouble(f"store: {error}", full=code == sqlite3.SQLITE_FULL) from error
-            raise StoreTrouble(f"store: {error}; `edge verify` tells what is damaged", full=False) from error
+            if code in _DAMAGE:
+                raise StoreDamaged(f"{self.path.name}: {error}") from error
+            raise StoreTrouble(f"store: {error}", full=code == sqlite3.SQLITE_FULL) from error
         except BaseException:
             self._roll_back()
             raise
@@ -476,7 +476,12 @@ class Store:
             ("sealed", "acquisition_group, position"),
             ("receipt", "first, last"),
         ):
-            for *row, crc in self._db.execute(f"SELECT {columns}, crc FROM {table}"):  # noqa: S608 # names above
+            try:
+                rows = self._select(f"SELECT {columns}, crc FROM {table}")  # noqa: S608 # names above
+            except (StoreDamaged, StoreTrouble) as error:
+                yield f"{table}: {error}"
+                continue
+            for *row, crc in rows:
                 if crc != _crc_of(row):
                     yield f"{table} {row[0]}: the row's checksum is wrong"
 

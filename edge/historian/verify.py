@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from edge.historian.layout import Finding, Wrong
 from edge.historian.query import RowDamaged, read
-from edge.historian.store import Row, Store
+from edge.historian.store import Row, Store, StoreDamaged, StoreTrouble
 
 
 def verify(store: Store, *, deep: bool) -> list[Finding]:
@@ -26,9 +26,9 @@ def _of_segments(store: Store, *, deep: bool) -> Iterator[Finding]:
     before: Row | None = None
     for seq in store.seqs():
         if seq != expected:
-            yield from _missing(before, expected, seq - 1, store.row(seq))
+            yield from _missing(before, expected, seq - 1, _row(store, seq))
         expected = seq + 1
-        row = store.row(seq)
+        row = _row(store, seq)
         try:
             before, _, _, _ = read(store, seq, deep=deep)
         except RowDamaged as error:
@@ -37,6 +37,13 @@ def _of_segments(store: Store, *, deep: bool) -> Iterator[Finding]:
             yield Finding(Wrong.DAMAGED, seq, 0, 0, 0, f"segment {seq} is in an index only")
     if expected < store.next_seq:
         yield from _missing(before, expected, store.next_seq - 1, None)
+
+
+def _row(store: Store, seq: int) -> Row | None:
+    try:
+        return store.row(seq)
+    except (StoreDamaged, StoreTrouble):
+        return None
 
 
 def _missing(before: Row | None, first: int, last: int, after: Row | None) -> Iterator[Finding]:
