@@ -2,7 +2,7 @@
 
     python -I -S launch.py PARENT_PID UID:GID|- PROGRAM ARGUMENT…
 
-Runs as a file of its own with the standard library alone, so that it costs a few milliseconds and
+Runs as a file of its own with the standard library alone, so that it costs little and
 needs no rights on our folders. PROGRAM is a path: looking it up would need modules that the lesser
 account may not be able to read. `aggregator.children.child` calls it; a child that forks workers uses
 `die_with_parent` in each of them.
