@@ -1,0 +1,1 @@
+"""A device that is not there: recordings replayed, simple functions of time, values in memory."""
