@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import zstandard
+from pcodec import ChunkConfig, standalone
 
 from contract.segment.decode import Segment
 from contract.segment.encode import Encoded, encode
@@ -321,6 +322,19 @@ def test_a_bomb_in_the_body_is_refused_before_it_is_unpacked() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 599, 601])
+def test_a_pcodec_stream_holds_exactly_the_rows_of_the_axis(rows: int) -> None:
+    entries = [i for i, codec in enumerate(open_up(wide())[0][SERIES][CODEC]) if codec == Codec.PCOI]
+
+    def change(shape: list[Any], _: list[Any], blocks: list[bytes]) -> None:
+        block = shape[SERIES][BLOCK][entries[0]]
+        blocks[block] = standalone.simple_compress(np.zeros(rows, np.int16), ChunkConfig())
+        shape[BLOCKS][block] = len(blocks[block])
+
+    with pytest.raises(Damaged, match="column 0"):
+        Segment.parse(forged(change, wide())).values(entries[0] - 1)
 
 
 def test_one_block_of_pcodec_serves_one_column() -> None:

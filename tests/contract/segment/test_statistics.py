@@ -113,6 +113,13 @@ def test_sums_too_large_for_integers_are_kept_as_floats() -> None:
     segment.check(deep=True)
 
 
+def test_integers_beyond_a_double_are_rounded_once() -> None:
+    values = np.array([2**53 + 1, 2**53 + 2, 2**53 + 1])
+    time = np.array([0, 1, 1], np.int64)
+    packed = encode([Axis(time, 0)], [Column(1, Kind.INT64, 0, values, None)], group=1, epoch=1)
+    check_statistics(Segment(packed.head, None).statistics, 0, time, values.astype(np.float64), None)
+
+
 def test_texts_count_and_nothing_else() -> None:
     quality = np.array([0, 0x81, 0], np.uint8)
     column = Column(1, Kind.TEXT, 0, ["a", "b", "a"], quality)
