@@ -170,22 +170,22 @@ class Stage:
 
     def _side(self, v: Float64s, a: Slots, b: Slots, out: Bools) -> None:
         # mode="clip" lets take write straight into its output.
-        np.take(v, a, out=self._x, mode="clip")
-        np.take(v, b, out=self._y, mode="clip")
+        v.take(a, out=self._x, mode="clip")
+        v.take(b, out=self._y, mode="clip")
         self._compare(self._x, self._y, out=out)
         if self._inverted is not None:
             np.logical_xor(out, self._inverted, out=out)
 
     def flips(self, v: Float64s, truth: Bools) -> Slots:
         """Atoms whose truth differs from `truth` under the values `v`; neither is changed."""
-        np.take(truth, self.atoms, out=self._was, mode="clip")
+        truth.take(self.atoms, out=self._was, mode="clip")
         self._side(v, self._ea, self._eb, self._enter)
         if self._ha is not None and self._hb is not None:
             self._side(v, self._ha, self._hb, self._hold)
             np.logical_and(self._hold, self._was, out=self._hold)
             np.logical_or(self._enter, self._hold, out=self._enter)
         np.not_equal(self._enter, self._was, out=self._hold)
-        return self.atoms[np.flatnonzero(self._hold)]
+        return self.atoms[self._hold.nonzero()[0]]
 
 
 def stages(table: AtomTable, atoms: Slots) -> list[Stage]:

@@ -59,21 +59,27 @@ class Machine:
     def __init__(self, rules: Sequence[Rule], atoms: int) -> None:
         self.rules = rules
         self._next = [_NEXT[rule.acknowledge] for rule in rules]
-        self.state = [int(State.NORMAL)] * len(rules)
-        self.occurrence = [NEVER] * len(rules)
-        self.last = [NEVER] * len(rules)
-        self.pending: dict[int, int] = {}
-        self._heap: list[tuple[int, int]] = []
         self._block_of = [0] * atoms
         self._rule_of: list[int] = []
-        self._missing: list[int] = []  # per block: atoms that do not hold
-        self._holding = [0] * len(rules)  # per rule: blocks that hold
+        self._sizes: list[int] = []
         for number, rule in enumerate(rules):
             for block in rule.blocks:
                 for atom in block:
                     self._block_of[atom] = len(self._rule_of)
                 self._rule_of.append(number)
-                self._missing.append(len(block))
+                self._sizes.append(len(block))
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing holds, nothing stands, nothing ever did."""
+        rules = len(self.rules)
+        self.state = [int(State.NORMAL)] * rules
+        self.occurrence = [NEVER] * rules
+        self.last = [NEVER] * rules
+        self.pending: dict[int, int] = {}
+        self._heap: list[tuple[int, int]] = []
+        self._missing = self._sizes.copy()  # per block: atoms that do not hold
+        self._holding = [0] * rules  # per rule: blocks that hold
 
     def load(self, atoms: Sequence[int], pending: dict[int, int]) -> None:
         """Take up saved truths (the atoms that hold) and delays, on a machine that has seen no flip."""
@@ -146,22 +152,35 @@ class Machine:
                 self.occurrence[rule] = time_us if time_us > before else before + 1
         changes.append((kind, rule, time_us, self.occurrence[rule]))
 
+    def expired(self, now_us: int, concerned: Callable[[int], bool]) -> list[tuple[int, int]]:
+        """(due, rule) of the concerned rules whose delay is over by `now_us`, in the order of the dues."""
+        found = set()
+        heap, below = self._heap, [0]
+        while below:  # children of an entry are never due before it: stop where one is not
+            at = below.pop()
+            if at < len(heap) and heap[at][0] <= now_us:
+                due, rule = heap[at]
+                if self.pending.get(rule) == due and concerned(rule):
+                    found.add((due, rule))
+                below += (2 * at + 1, 2 * at + 2)
+        return sorted(found)
+
     def advance(self, now_us: int, concerned: Callable[[int], bool] | None = None) -> list[Change]:
         """Dues up to `now_us`, in the order in which they are due; of the `concerned` rules, or of all."""
         changes: list[Change] = []
-        waiting: list[tuple[int, int]] = []
+        if concerned is not None:
+            for due, rule in self.expired(now_us, concerned):
+                self._run(rule, due, changes)
+            return changes
         while self._heap and self._heap[0][0] <= now_us:
             due, rule = heappop(self._heap)
-            if self.pending.get(rule) != due:
-                continue
-            if concerned is not None and not concerned(rule):
-                waiting.append((due, rule))
-                continue
-            del self.pending[rule]
-            self._act(rule, _RAISE if self._holding[rule] else _END, due, changes)
-        for entry in waiting:
-            heappush(self._heap, entry)
+            if self.pending.get(rule) == due:
+                self._run(rule, due, changes)
         return changes
+
+    def _run(self, rule: int, due: int, changes: list[Change]) -> None:
+        del self.pending[rule]
+        self._act(rule, _RAISE if self._holding[rule] else _END, due, changes)
 
     def acknowledge(self, rule: int, time_us: int) -> list[Change]:
         """An operator acknowledges what stands; no change if there is nothing to acknowledge."""

@@ -34,11 +34,12 @@ class Saved(msgspec.Struct, frozen=True, array_like=True):
 
     Args:
         signals: uids of the signals that have had a value; `value` f64, `time` i64, `quality` u8.
-        messages: uids of the messages not at rest; all columns below are by message.
+        messages: uids of the messages that ever did anything; `occurrence` and `last` i64.
+        live: i32 each, index into `messages` of those not at rest; the columns below are by live.
         digest: 8 bytes each: what the message's judgement depends on.
-        state: u8 each; `occurrence`, `last`, `due` i64 each, due = NEVER where none runs.
-        cause: i32 each, index into `signals` of the signal the newest event named, -1 for none.
-        conditions: i32 each, how many a message has; `truths` one byte each, all in a row.
+        state: u8 each; `due` i64 each, NEVER where no delay runs.
+        cause: i32 each, index into `signals` of the signal its events name, -1 for none.
+        conditions: i32 each, how many the message has; `truths` one byte each, all in a row.
         left: what stood under messages that were changed or removed.
     """
 
@@ -48,10 +49,11 @@ class Saved(msgspec.Struct, frozen=True, array_like=True):
     time: bytes
     quality: bytes
     messages: list[str]
-    digest: bytes
-    state: bytes
     occurrence: bytes
     last: bytes
+    live: bytes
+    digest: bytes
+    state: bytes
     due: bytes
     cause: bytes
     conditions: bytes
@@ -61,7 +63,7 @@ class Saved(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Saved)
-_compress = zstandard.ZstdCompressor(level=1, write_checksum=True, write_content_size=True)
+_compress = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=True)
 _decompress = zstandard.ZstdDecompressor()
 
 
@@ -85,18 +87,18 @@ def unpack(data: bytes) -> Saved:
         raise SnapshotError(f"alarm snapshot is damaged: {error}") from error
     if saved.version != VERSION:
         raise SnapshotError(f"alarm snapshot has version {saved.version}, this program knows {VERSION}")
-    n, m = len(saved.signals), len(saved.messages)
+    n, m, live = len(saved.signals), len(saved.messages), len(saved.state)
     columns = [
         (saved.value, 8 * n),
         (saved.time, 8 * n),
         (saved.quality, n),
-        (saved.digest, 8 * m),
-        (saved.state, m),
         (saved.occurrence, 8 * m),
         (saved.last, 8 * m),
-        (saved.due, 8 * m),
-        (saved.cause, 4 * m),
-        (saved.conditions, 4 * m),
+        (saved.live, 4 * live),
+        (saved.digest, 8 * live),
+        (saved.due, 8 * live),
+        (saved.cause, 4 * live),
+        (saved.conditions, 4 * live),
     ]
     if any(len(column) != size for column, size in columns):
         raise SnapshotError("alarm snapshot is damaged: its columns differ in length")

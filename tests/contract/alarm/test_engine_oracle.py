@@ -215,7 +215,7 @@ def as_batch(rows: list[tuple[int, str, float, int]], numbers: dict[str, int], p
     )
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", range(300))
 def test_engine_agrees_with_the_definition_in_a_random_world(seed: int) -> None:
     r = Random(seed)
     signals = [f"s{i}" for i in range(r.randint(2, 6))]
@@ -224,7 +224,7 @@ def test_engine_agrees_with_the_definition_in_a_random_world(seed: int) -> None:
     engine, oracle = Engine(messages, numbers), Oracle(messages)
     now = 1_000_000_000_000_000
     told: list[str] = []
-    for _ in range(60):
+    for _ in range(40):
         now += r.choice([0, 1, 100_000, 500_000, 1_000_000, 2_000_000])
         rows, polled = random_rows(r, now, [*signals, "nobody"])
         judged = engine.feed(as_batch(rows, numbers, polled))
@@ -262,7 +262,7 @@ def test_worlds_are_lively() -> None:
         signals = [f"s{i}" for i in range(r.randint(2, 6))]
         oracle = Oracle(random_messages(r, signals))
         now = 0
-        for _ in range(60):
+        for _ in range(40):
             now += r.choice([0, 1, 100_000, 500_000, 1_000_000, 2_000_000])
             rows, _ = random_rows(r, now, signals)
             late += sum(t < oracle.judged.get(name, LONG_AGO) for t, name, _, _ in rows)
@@ -271,6 +271,6 @@ def test_worlds_are_lively() -> None:
             raised += sum(e.kind == "raised" for e in events)
             ended += sum(e.kind == "ended" for e in events)
             flips += len(flipped)
-    assert min(raised, ended) > 1000
-    assert flips > 5000
-    assert late > 200
+    assert min(raised, ended) > 800
+    assert flips > 4000
+    assert late > 100
