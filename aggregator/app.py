@@ -17,6 +17,7 @@ from aggregator.access import entry_link
 from aggregator.broker import BrokerSettings
 from aggregator.children.child import Child, is_listening
 from aggregator.config import DataFolder
+from aggregator.pki.certificates import NotThere
 from aggregator.pki.folder import PkiFolder
 from aggregator.serve import Supervisor, broker_child
 
@@ -34,10 +35,19 @@ class ServeSettings(NamedTuple):
 
 
 def prepare(settings: ServeSettings, now: datetime) -> None:
-    """Authorities and identities of the central processes, made on the first start, renewed later."""
+    """Authorities and identities of the central processes, made on the first start, renewed later.
+
+    Raises:
+        NotThere: there are data but no authorities: new ones would lock every gateway out.
+    """
     data = DataFolder(settings.data).create()
     pki = PkiFolder(data.pki)
     if not pki.is_there:
+        if data.main.exists():
+            raise NotThere(
+                f"{data.pki} is gone while {data.main.name} is there; new authorities would lock every "
+                "gateway out. Restore the folder from a backup, or make new ones by `pki init` on purpose"
+            )
         pki.initialise(settings.hosts, now)
     for name in CENTRAL:
         pki.central(name, now)

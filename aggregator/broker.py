@@ -137,8 +137,9 @@ def access_list(listener: Listener) -> str:
     """Who may do what on a listener; what is not named is refused, `$SYS` included."""
     if listener == "gateway":
         lines = [
-            # %u is the common name of the certificate, which the authority decided.
-            f"pattern write {topics.ROOT}/%u/up/#",
+            # %u is the common name of the certificate, which the authority decided. One line per
+            # lane, not up/#: retained messages on endless topics would fill the broker's memory.
+            *(f"pattern write {topics.up('%u', lane)}" for lane in topics.Up),
             f"pattern read {topics.all_down('%u')}",
         ]
     else:

@@ -99,7 +99,11 @@ def test_central_processes_are_reached_on_loopback_unless_told_otherwise() -> No
 
 
 def test_rights_are_these_and_no_others() -> None:
-    assert access_list("gateway") == "pattern write fw/1/%u/up/#\npattern read fw/1/%u/down/#\n"
+    lanes = ["birth", "status", "applied", "tail", "event", "segment", "answer"]
+    assert access_list("gateway").splitlines() == [
+        *(f"pattern write fw/1/%u/up/{lane}" for lane in lanes),
+        "pattern read fw/1/%u/down/#",
+    ]
     assert access_list("central").splitlines() == [
         "user _ingest",
         "topic read fw/1/+/up/#",
