@@ -24,6 +24,7 @@ from contract.segment.layout import (
     Codec,
     Column,
     Damaged,
+    Extra,
     Kind,
     SegmentError,
     Unsupported,
@@ -322,6 +323,97 @@ def test_a_bomb_in_the_body_is_refused_before_it_is_unpacked() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def rewrite(part: int, place: int, change: Callable[[bytearray], Any]) -> bytes:
+    """A small segment with one stream changed; `part` is SERIES or EXTRAS, `place` the entry there."""
+    shape, figures, blocks = open_up(small())
+    block = shape[part][BLOCK][place]
+    streams = list(
+        zip(
+            shape[SERIES][BLOCK] + shape[EXTRAS][BLOCK],
+            shape[SERIES][LENGTH] + shape[EXTRAS][LENGTH],
+            strict=True,
+        )
+    )
+    if part == EXTRAS:
+        place += len(shape[SERIES][BLOCK])
+    start = sum(length for other, length in streams[:place] if other == block)
+    content = bytearray(zstandard.ZstdDecompressor().decompress(zstandard.FRAME_HEADER + blocks[block]))
+    stream = content[start : start + streams[place][1]]
+    change(stream)
+    blocks[block] = frame(bytes(content[:start] + stream + content[start + streams[place][1] :]))
+    shape[BLOCKS][block] = len(blocks[block])
+    return close(shape, figures, blocks)
+
+
+def extra_of(column: int, what: Extra) -> int:
+    extras = open_up(small())[0][EXTRAS]
+    return next(e for e, pair in enumerate(zip(extras[0], extras[1], strict=True)) if pair == (column, what))
+
+
+def at(place: int, value: int) -> Callable[[bytearray], Any]:
+    return lambda stream: stream.__setitem__(place, value)
+
+
+# Column 1 has 3 patches and 3 runs of quality, column 5 three texts; see `small` and the format, 4.3.
+@pytest.mark.parametrize(
+    ("column", "what", "change", "says"),
+    [
+        (1, Extra.PATCHES, at(0, 38), "beyond the axis"),  # rows 38, 39, 40 of 40
+        (1, Extra.PATCHES, at(1, 0), "beyond the axis"),  # the same row twice
+        (1, Extra.QUALITY_RUNS, at(0, 4), "as long as the axis"),
+        (1, Extra.QUALITY_RUNS, at(0, 2), "as long as the axis"),
+        (5, Extra.TEXTS, at(0, 5), "add up"),
+        (5, Extra.TEXTS, at(0, 7), "add up"),
+        (5, Extra.TEXTS, at(12, 0xFF), "UTF-8"),
+    ],
+)
+def test_extras_that_cannot_be_are_refused(column: int, what: Extra, change: Any, says: str) -> None:
+    segment = Segment.parse(rewrite(EXTRAS, extra_of(column, what), change))
+    with pytest.raises(Damaged, match=says):
+        segment.quality(column) if what == Extra.QUALITY_RUNS else segment.values(column)
+
+
+def test_the_last_row_may_be_patched() -> None:
+    segment = Segment.parse(rewrite(EXTRAS, extra_of(1, Extra.PATCHES), at(0, 37)))
+    values = segment.values(1)
+    assert isinstance(values, np.ndarray)
+    assert np.isnan(values[37:]).all()
+
+
+def test_a_text_beyond_the_dictionary_is_refused() -> None:
+    shape = open_up(small())[0]
+    assert shape[SERIES][CODEC][6] in (Codec.DELTA, Codec.OFFSET)
+    for number in (3, 127):
+        with pytest.raises(Damaged, match="beyond the dictionary"):
+            Segment.parse(rewrite(SERIES, 6, at(39, number))).values(5)
+
+
+def test_a_pack_of_another_length_is_refused() -> None:
+    for change in (lambda stream: stream.append(0), lambda stream: stream.pop()):
+        segment = Segment.parse(rewrite(SERIES, 1, change))
+        with pytest.raises(Damaged, match="would unpack"):
+            segment.values(0)
+
+
+def test_times_that_decrease_on_the_way_are_refused() -> None:
+    rows = 40
+    steps = np.where(np.arange(rows) % 2 == 0, 1000, 3000)
+    packed = encode(
+        [Axis(np.cumsum(steps), 0)], [Column(1, Kind.BOOL, 0, steps > 2000, None)], group=1, epoch=1
+    )
+    shape, figures, blocks = open_up(packed)
+    forged_steps = np.array([0, *[3, 1] * 20][:rows], np.int8)
+    forged_steps[[5, 6, 7, 8]] = [9, -5, 3, 1]
+    shape[AXES][SPAN][0] = int(forged_steps.sum())
+    shape[T_MAX] = (shape[AXES][START][0] + shape[AXES][SPAN][0]) * 1000
+    for part, value in zip(shape[SERIES], (Codec.DELTA, 0, 0, rows, len(blocks)), strict=True):
+        part[0] = value
+    blocks.append(frame(forged_steps.tobytes()))
+    shape[BLOCKS].append(len(blocks[-1]))
+    with pytest.raises(Damaged, match="decrease"):
+        Segment.parse(close(shape, figures, blocks)).times(0)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 599, 601])
