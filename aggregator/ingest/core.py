@@ -43,6 +43,8 @@ ACTOR = "_ingest"
 TRIM_EVERY = 1000
 """Tail messages of a gateway between two looks at how much of its tail is kept."""
 
+REFUSALS_MAX = 100
+
 Store: TypeAlias = tuple[str, int]
 """(gateway, store)"""
 
@@ -80,6 +82,7 @@ class Ingest:
         self._changed: dict[str, dict[Up, None]] = {}
         self._known: history.KnownMembers = {}
         self._tails: dict[str, int] = {}
+        self._refusals: list[tuple[str, str]] = []
         self.strangers = 0
         """Messages on topics that are none of ours; the broker lets no gateway write there."""
 
@@ -88,12 +91,10 @@ class Ingest:
         """Messages taken and not yet committed."""
         return sum(len(messages) for messages in self._waiting.values())
 
-    @property
-    def is_urgent(self) -> bool:
-        """True if something waits that a gateway or an operator waits for: all but tail."""
-        return bool(self._waiting[Lane.EVENT]) or any(
-            message.source.lane is Up.SEGMENT for message in self._waiting[Lane.SEGMENT]
-        )
+    def refusals(self) -> list[tuple[str, str]]:
+        """(gateway, reason) of what went to quarantine since this was last asked; for the log."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
 
     def take(self, topic: str, payload: bytes, now_us: int) -> None:
         """Collect one message for the next commit."""
@@ -154,6 +155,7 @@ class Ingest:
         for birth in running.births:
             self._births.setdefault((birth.gateway, birth.store), {})[birth.session] = None
             self._lost.append(birth)
+        self._refusals = (self._refusals + running.refusals)[-REFUSALS_MAX:]
         for store in running.holdings:
             self._touched.setdefault(store, set()).add(lane)
         for gateway, lanes in running.changed.items():
@@ -202,6 +204,7 @@ class _Turn:
         self.watermarks: dict[Store, int] = {}
         self.births: list[Birth] = []
         self.seen: set[str] = set()
+        self.refusals: list[tuple[str, str]] = []
         self.changed: dict[str, dict[Up, None]] = {}
 
     def handle(self, message: Message) -> None:
@@ -254,6 +257,7 @@ class _Turn:
         """The watermark of a store may have moved."""
 
     def _put_aside(self, scope: Scope, message: Message, reason: str, record: tuple[int, int] | None) -> None:
+        self.refusals.append((message.source.gateway, reason))
         keeping.put_aside(
             scope,
             self.connection,
