@@ -5,8 +5,11 @@ moment has passed is polled at once; moments that passed before that one are cou
 missed and never made up for. The requests are the driver's.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final
+
+import numpy as np
 
 from contract.model.batch import Batch
 from edge.clock import Clock
@@ -49,7 +52,7 @@ class Polling:
     """Polls groups one after the other for as long as its batches are taken.
 
     Args:
-        groups: at least one, all on one connection.
+        groups: all on one connection.
         read: one poll of a group, stamped with the time it is given [µs UTC].
 
     Attributes:
@@ -68,7 +71,13 @@ class Polling:
         self.missed = 0
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """What the polls give, for ever; what `read` raises ends it."""
+        """What the polls give, for ever; what `read` raises ends it.
+
+        Without a group it is one empty batch: the link is there, for writing.
+        """
+        if not self._groups:
+            yield Batch(0, np.empty(0, np.int32), self._clock.now_us(), np.empty(0))
+            await asyncio.Event().wait()
         schedule = Schedule([group.cycle_us for group in self._groups], self._now_us())
         while True:
             due_us, index = schedule.next()

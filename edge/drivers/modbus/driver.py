@@ -4,7 +4,6 @@ The requests go over `link.py`; which there are is `requests.py`, what became of
 `plan.py`, what the bytes mean `decode.py`.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import ClassVar, Final, Self
 
@@ -61,7 +60,7 @@ class Modbus:
         self._plans = {group.number: Plan(group, settings) for group in groups}
         self._points = {point.signal: point for group in groups for point in group.points}
         self._units = {read.unit: Unit() for plan in self._plans.values() for read in plan.planned}
-        self._has_answered = False
+        self._has_answered = not self._units
         self._polling = Polling([g for g in groups if g.points], clock, self._poll)
         self._link = Link(settings)
 
@@ -85,9 +84,6 @@ class Modbus:
 
     async def readings(self) -> AsyncGenerator[Batch, None]:
         """The polls; held back until a unit has answered, so that a silent device stays lost."""
-        if not self._units:  # nothing to read; writing needs the link all the same
-            yield Batch(0, np.empty(0, np.int32), self._clock.now_us(), np.empty(0))
-            await asyncio.Event().wait()
         held: list[Batch] = []
         polls = self._polling.batches()
         try:

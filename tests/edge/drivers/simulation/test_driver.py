@@ -241,6 +241,17 @@ def test_fields_that_do_not_go_together(
         parse_address("simulation", address, type_, writable=writable)
 
 
+def test_a_device_without_groups_is_there_all_the_same() -> None:
+    async def run() -> None:
+        async with (
+            Simulation(Settings(), [], FakeClock()) as driver,
+            aclosing(driver.readings()) as readings,
+        ):
+            assert len(await anext(readings)) == 0
+
+    asyncio.run(run())
+
+
 def test_it_is_registered() -> None:
     assert load("simulation") is Simulation
     assert parse_address("simulation", {}, DataType.TEXT, writable=True) == Address()
