@@ -7,7 +7,8 @@ fault and its path. Settings and addresses belong to the drivers, which check th
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Annotated, Literal, NamedTuple
+from math import isfinite
+from typing import Annotated, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,6 +16,8 @@ from msgspec import Meta
 
 from contract.model.message import Condition, Message
 from contract.model.signal import DataType, OpenFields, Signal, Uid
+
+_T = TypeVar("_T")
 
 GatewayId = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")]
 
@@ -107,14 +110,63 @@ def parse(document: object) -> Configuration:
     Raises:
         ConfigurationError: with every fault found, not only the first.
     """
+    plain = list(_plain_faults(document, ()))
     try:
         configuration = msgspec.convert(document, Configuration)
     except msgspec.ValidationError as first:
-        raise ConfigurationError(structure_faults(document, Configuration, first)) from first
-    faults = list(reference_faults(configuration))
+        faults = structure_faults(document, Configuration, first)
+        raise ConfigurationError([*plain, *faults, *reference_faults(_readable(document))]) from first
+    faults = [*plain, *reference_faults(configuration)]
     if faults:
         raise ConfigurationError(faults)
     return configuration
+
+
+def _plain_faults(value: object, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    """What YAML allows and a configuration does not: numbers without a value, names that are no text."""
+    if isinstance(value, float) and not isfinite(value):
+        yield Fault(_path(path), f"{value} is no number to work with")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                yield Fault(_path(path), f"the name {key!r} is no text; put it in quotes")
+            yield from _plain_faults(inner, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from _plain_faults(inner, (*path, i))
+
+
+def _readable(document: object) -> Configuration:
+    """What can be read of a document with faults, so that its references are checked all the same.
+
+    An entry that cannot be read keeps its uid and refers to "?", which no document can name.
+    """
+    whole = document if isinstance(document, dict) else {}
+
+    def entries(section: str, model: type[_T], stand_in: _T | None) -> dict[str, _T]:
+        found: dict[str, _T] = {}
+        part = whole.get(section)
+        for uid, entry in part.items() if isinstance(part, dict) else ():
+            try:
+                found[str(uid)] = msgspec.convert(entry, model)
+            except msgspec.ValidationError:
+                if stand_in is not None:
+                    found[str(uid)] = stand_in
+        return found
+
+    unknown = "?"
+    try:
+        gateway = msgspec.convert(whole.get("gateway"), Gateway)
+    except msgspec.ValidationError:
+        gateway = Gateway(unknown)
+    return Configuration(
+        format=1,
+        gateway=gateway,
+        devices={**entries("devices", Device, Device(unknown)), unknown: Device(unknown)},
+        groups={**entries("groups", Group, Group(unknown)), unknown: Group(unknown)},
+        signals=entries("signals", Signal, Signal(unknown)),
+        messages=entries("messages", Message, None),
+    )
 
 
 def structure_faults(document: object, model: type, first: msgspec.ValidationError) -> list[Fault]:
@@ -183,11 +235,27 @@ def _condition_faults(c: Configuration, condition: Condition, path: str) -> Iter
             yield Fault(f"{path}.{name}", f"no signal {operand!r} in signals")
         elif c.signals[operand].type is DataType.TEXT:
             yield Fault(f"{path}.{name}", f"signal {operand!r} is a text; it cannot be compared as a number")
+    limit, leave = condition.limit, condition.exit
+    if isinstance(limit, str) or isinstance(leave, str) or leave is None:
+        return
+    if (condition.operator in {">", ">="} and leave > limit) or (
+        condition.operator in {"<", "<="} and leave < limit
+    ):
+        yield Fault(
+            f"{path}.exit", f"{leave:g} lies beyond the limit {limit:g} and has no effect; leave it out"
+        )
 
 
 def digest(configuration: Configuration) -> str:
-    """SHA-256 of the canonical JSON, hex: equal exactly when the documents say the same."""
-    return sha256(msgspec.json.encode(configuration, order="deterministic")).hexdigest()
+    """SHA-256, hex: equal exactly when the documents say the same, in the same order of entries.
+
+    The order is what operators see and how a group's columns stand; that of a driver's own
+    fields means nothing.
+    """
+    c = configuration
+    said = msgspec.json.encode(c, order="deterministic")
+    order = msgspec.json.encode([list(section) for section in (c.devices, c.groups, c.signals, c.messages)])
+    return sha256(said + order).hexdigest()
 
 
 def _path(parts: Iterable[str | int]) -> str:

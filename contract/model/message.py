@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: Annotated[int, Meta(ge=1, le=994_999, description="Message number, 1-994999.")]
     text: Annotated[str, Meta(max_length=500, description="What the operator reads.")]
     any_of: Annotated[
-        tuple[tuple[Condition, ...], ...],
+        tuple[Annotated[tuple[Condition, ...], Meta(min_length=1)], ...],
         Meta(min_length=1, description="OR of blocks, each an AND of conditions."),
     ]
     priority: Annotated[int, Meta(ge=1, le=4, description="1 highest … 4 lowest.")] = 3

@@ -56,7 +56,7 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Annotated[
         Literal["every", "delta", "off"], Meta(description="every, delta or off (not stored).")
     ] = "every"
-    deadband: Annotated[float, Meta(ge=0, description="Smallest change that is kept, in the unit.")] = 0.0
+    deadband: Annotated[float, Meta(ge=0, description="Changes up to this are not kept, in the unit.")] = 0.0
     max_interval_s: (
         Annotated[float, Meta(gt=0, description="Keep a reading after this time even without a change.")]
         | None
