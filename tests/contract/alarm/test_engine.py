@@ -280,7 +280,9 @@ def test_an_instant_of_two_signals_is_judged_at_once_among_others() -> None:
 
 
 def test_a_flapping_condition_does_not_fill_the_memory() -> None:
-    e = engine(m=message((over(),), on=3600))
+    waits = message((Condition("flow", ">", 1.0),), on=1)  # due first: the old dues of m stay behind it
+    e = engine(m=message((over(),), on=3600), waits=waits)
+    feed(e, 0, flow=9)
     for t in range(3000):
         assert feed(e, t, level=90 if t % 2 else 10) == []
     assert len(e._machine._heap) < 200
@@ -350,6 +352,24 @@ def test_a_removed_message_ends_with_the_next_reading_and_waits_for_its_operator
     assert len(third.acknowledge("gone", S, 6 * S, "anna")) == 1
     assert third.standing() == [Standing("kept", S, True, False)]
     assert third.acknowledge("gone", S, 6 * S, "anna") == []
+
+
+def test_a_delay_that_runs_towards_the_end_survives_a_restart() -> None:
+    messages = {"m": message((over(),), on=1, off=5, acknowledge=False)}
+    first = Engine(messages, NUMBERS)
+    feed(first, 0, level=90)
+    second = Engine(messages, NUMBERS)
+    second.restore(first.snapshot())
+    assert told(second.tick(2 * S)) == [("m", "raised", 1)]
+    feed(second, 3, level=10)
+    third = Engine(messages, NUMBERS)
+    third.restore(second.snapshot())
+    assert told(third.tick(60 * S)) == [("m", "ended", 8)]
+
+
+def test_messages_are_told_in_their_order() -> None:
+    e = engine(**{f"m{i}": message((over(float(i)),)) for i in range(40, 0, -1)})
+    assert [event.message for event in feed(e, 1, level=90)] == [f"m{i}" for i in range(40, 0, -1)]
 
 
 def test_new_words_for_a_message_change_nothing() -> None:
