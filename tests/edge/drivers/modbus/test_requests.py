@@ -55,6 +55,8 @@ def test_units_and_tables_are_not_mixed() -> None:
 def test_overlapping_values_share_registers() -> None:
     needs = [Need(0, 1, "holding", 0, 2), Need(1, 1, "holding", 0, 1), Need(2, 1, "holding", 1, 4)]
     assert spans(plan(needs, SETTINGS)) == [(0, 5)]
+    needs = [Need(0, 1, "holding", 0, 60), Need(1, 1, "holding", 1, 1), Need(2, 1, "holding", 60, 1)]
+    assert spans(plan(needs, Settings(host="plc", max_gap=0))) == [(0, 61)]
 
 
 NEEDS = st.lists(
