@@ -6,7 +6,9 @@ next. The rules of sessions and receipts are here; bytes and sockets are in `upl
 A session is one birth and the receipt that echoes it. Before that receipt nothing but the
 tail is sent. Only that receipt may take an earlier claim back; later ones only add, and only
 if they come from the same ingest process. A receipt of another process, or none within
-`PATIENCE_US` although records are out, asks for a new session.
+`PATIENCE_US` although records are out, asks for a new session. So does a record that was sent
+before others that are receipted since `PATIENCE_US`: a broker that is full, or was killed, drops
+messages it has confirmed while the link stays up and receipts of others keep coming.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +51,8 @@ class Outbox:
         self.session = 0
         self.ingest: int | None = None
         self._answered = False
-        self._flights: dict[Flight, int] = {}
+        self._flights: dict[Flight, int] = {}  # in the order of sending
+        self._overtaken: dict[Flight, int] = {}  # since when [µs] a later one is receipted
         self._unreadable: dict[Lane, set[int]] = {lane: set() for lane in Lane}
         self._quiet_since_us = 0
 
@@ -74,6 +77,7 @@ class Outbox:
         self._answered = False
         self._unreadable = {lane: set() for lane in Lane}
         self._flights.clear()
+        self._overtaken.clear()
         self._quiet_since_us = now_us
 
     def needs_session(self, now_us: int) -> bool:
@@ -81,6 +85,8 @@ class Outbox:
         quiet = now_us - self._quiet_since_us
         if not self._answered:
             return quiet > GREETING_PATIENCE_US
+        if any(now_us - since_us > PATIENCE_US for since_us in self._overtaken.values()):
+            return True
         return bool(self._flights) and quiet > PATIENCE_US
 
     def receive(self, receipt: Receipt, now_us: int) -> Settled | None:
@@ -106,7 +112,7 @@ class Outbox:
                 changed.append(lane)
         if changed:
             self._quiet_since_us = now_us
-        self._land()
+        self._land(now_us)
         return Settled(tuple(changed), backwards=False, started=False)
 
     def wants_session(self, receipt: Receipt) -> bool:
@@ -125,12 +131,20 @@ class Outbox:
         self.ingest = receipt.ingest
         self._answered = True
         self._quiet_since_us = now_us
-        self._land()
+        self._land(now_us)
         return Settled(tuple(Lane), backwards, started=True)
 
-    def _land(self) -> None:
-        for flight in [f for f in self._flights if f.seq in self.held[f.lane]]:
+    def _land(self, now_us: int) -> None:
+        passed: list[Flight] = []
+        for flight in list(self._flights):
+            if flight.seq not in self.held[flight.lane]:
+                passed.append(flight)
+                continue
             del self._flights[flight]
+            self._overtaken.pop(flight, None)
+            for one in passed:
+                self._overtaken.setdefault(one, now_us)
+            passed.clear()
 
     def sent(self, lane: Lane, seq: int, size: int, now_us: int) -> None:
         """A record of `size` bytes goes out now."""

@@ -121,7 +121,7 @@ class Uplink:
                     log.info("uplink %s:%d: connected", self._settings.host, self._settings.port)
                     await self._serve(client)
             except* (aiomqtt.MqttError, OSError, TimeoutError, ssl.SSLError) as group:
-                reason = str(group.exceptions[0]) or type(group.exceptions[0]).__name__
+                reason = _reason(group)
             if self.connected or attempt == 0:
                 log.warning("uplink %s:%d: lost: %s", self._settings.host, self._settings.port, reason)
             self.connected = False
@@ -275,6 +275,13 @@ class Uplink:
                 self._outbox.sent(lane, record.seq, size, self._clock.now_us())
                 tasks.create_task(self._publish(client, up, record))
         return len(records)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in words: a group of groups hides it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__
 
 
 def tls_context(identity: Path) -> ssl.SSLContext:

@@ -117,6 +117,35 @@ def test_silence_opens_a_new_session_exactly_after_the_patience(later: int) -> N
     assert box.needs_session(SECOND + PATIENCE_US + later) == bool(later)
 
 
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_record_the_broker_forgot_is_missed_although_receipts_of_others_keep_coming(later: int) -> None:
+    box = opened()
+    for seq in (1, 2):
+        box.sent(Lane.SEGMENT, seq, 10, SECOND)
+    box.receive(receipt(segment=SequenceSet([(2, 2)])), 2 * SECOND)
+    end = 2 * SECOND + PATIENCE_US + later
+    for now in range(3 * SECOND, end, SECOND):
+        seq = 2 + now // SECOND
+        box.sent(Lane.SEGMENT, seq, 10, now)
+        box.receive(receipt(segment=SequenceSet([(seq, seq)])), now)
+        assert not box.needs_session(now)
+    assert box.needs_session(end) == bool(later)
+    box.begin(100, end)
+    box.receive(receipt(session=100, segment=SequenceSet([(2, 2)]), event=SequenceSet()), end)
+    assert box.next(Lane.SEGMENT, LaneRange(1, 3), 8) == [1]
+    assert not box.needs_session(end + PATIENCE_US)
+
+
+def test_a_record_that_is_only_late_is_not_missed() -> None:
+    box = opened()
+    for seq in (1, 2):
+        box.sent(Lane.SEGMENT, seq, 10, SECOND)
+    box.receive(receipt(segment=SequenceSet([(2, 2)])), 2 * SECOND)
+    box.receive(receipt(segment=SequenceSet([(1, 2)])), 3 * SECOND)
+    box.sent(Lane.SEGMENT, 3, 10, 2 * PATIENCE_US)
+    assert not box.needs_session(2 * PATIENCE_US + 1)
+
+
 def test_what_the_store_cannot_read_is_passed_over_and_what_was_cut_by_size_is_not() -> None:
     box = opened()
     asked = box.next(Lane.SEGMENT, LaneRange(1, 6), 8)
