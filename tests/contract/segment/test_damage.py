@@ -382,12 +382,22 @@ def test_the_last_row_may_be_patched() -> None:
     assert np.isnan(values[37:]).all()
 
 
-def test_a_text_beyond_the_dictionary_is_refused() -> None:
-    shape = open_up(small())[0]
-    assert shape[SERIES][CODEC][6] in (Codec.DELTA, Codec.OFFSET)
-    for number in (3, 127):
-        with pytest.raises(Damaged, match="beyond the dictionary"):
-            Segment.parse(rewrite(SERIES, 6, at(39, number))).values(5)
+@pytest.mark.parametrize("number", [-1, 3, 2**40])
+def test_a_text_beyond_the_dictionary_is_refused(number: int) -> None:
+    def change(shape: list[Any], *_: Any) -> None:
+        shape[SERIES][CODEC][6], shape[SERIES][BASE][6] = Codec.CONST, number
+
+    with pytest.raises(Damaged, match="beyond the dictionary"):
+        Segment.parse(forged(change)).values(5)
+
+
+def test_a_column_does_not_refer_to_one_that_refers_itself() -> None:
+    def change(shape: list[Any], *_: Any) -> None:
+        for entry, other in ((2, 0), (3, 1)):
+            shape[SERIES][CODEC][entry], shape[SERIES][BASE][entry] = Codec.REF, other
+
+    with pytest.raises(Damaged, match="same as column"):
+        Segment.parse(forged(change)).values(2)
 
 
 def test_a_pack_of_another_length_is_refused() -> None:
