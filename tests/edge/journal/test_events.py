@@ -54,6 +54,12 @@ def numbered(k: int, seq: int, store: int = STORE) -> EventRecord:
     return EventRecord(**{**fields, "store": store, "seq": seq})
 
 
+def test_a_commit_survives_a_power_cut(open_journal: Open) -> None:
+    journal = open_journal()
+    assert journal._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert journal._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
 def test_events_come_back_as_they_went_in_with_their_numbers(open_journal: Open) -> None:
     journal = open_journal()
     assert (journal.lane().oldest, journal.lane().next) == (1, 1)
