@@ -86,7 +86,7 @@ class Supervisor:
         groups: what it acquires.
         emit: takes each batch; slow storage holds the device back through it, so that
             nothing has to be queued.
-        notice: takes each notice; does not wait.
+        notice: takes each notice, and logs it; does not wait.
     """
 
     def __init__(
@@ -313,9 +313,6 @@ class Supervisor:
         if uids:
             more = f" and {len(uids) - NAMED} more" if len(uids) > NAMED else ""
             about = f"{', '.join(uids[:NAMED])}{more}: "
-        if kind == "recovered":
-            log.info("%s: %s%s", self._uid, about, text)
-        else:
-            log.warning("%s: %s%s", self._uid, about, text)
+        if kind != "recovered":
             self._last_error = about + text
         self._notice(DeviceNotice(self._uid, kind, about + text, self._clock.now_us(), uids))

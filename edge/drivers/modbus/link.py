@@ -193,6 +193,7 @@ class Link:
             Silent: the unit does not answer. Refused: it says no. ConnectionLost.
         """
         s = self._settings
+        was_late, self._may_be_late = self._may_be_late, True  # until it has come
         try:
             # Longer than the library's own, which tells a silent unit; ours ends on a hang-up.
             async with asyncio.timeout(s.timeout_s + 1) as self._waiting:
@@ -200,13 +201,13 @@ class Link:
         except TimeoutError as err:
             raise ConnectionLost(f"{self._name} closed the connection") from err
         except ModbusIOException as err:
-            self._may_be_late = True
             raise Silent(f"unit {unit} did not answer within {s.timeout_s:g} s") from err
         except ModbusException as err:
             raise ConnectionLost(f"{self._name}: {err}") from err
         finally:
             self._waiting = None
-        if self._may_be_late and not response.transaction_id:
+        self._may_be_late = was_late
+        if was_late and not response.transaction_id:
             # Some devices leave the number out and the library lets them: then nothing tells
             # this answer from the one we gave up on. A new connection does.
             raise ConnectionLost(f"{self._name}: answers without transaction numbers, and one was late")

@@ -352,6 +352,20 @@ def test_each_exception_means_what_it_says(code: int, quality: Quality) -> None:
     story(tell)
 
 
+def test_what_fails_again_after_it_was_well_is_bad_again() -> None:
+    async def tell(device: Device) -> None:
+        group = addressed(Address(register=0), Address(register=0, unit=2))
+        async with reader(device.port, group) as polls:
+            for _ in range(3):
+                device.exceptions[2] = 4
+                assert qualities(await polls.poll()) == {101: Quality.BAD_DEVICE_FAILURE}
+                assert values(await polls.poll()) == {100: 0}
+                device.exceptions.clear()
+                assert (await polls.poll()).signal is None
+
+    story(tell)
+
+
 # --- Dead units, lost connections -------------------------------------------------------------
 
 
@@ -469,6 +483,22 @@ def test_a_device_without_transaction_numbers_is_trusted_until_an_answer_is_late
             assert (await polls.poll()).value.tolist() == [5, 0]
             device.dead.add(2)
             assert values(await polls.poll()) == {100: 5}
+            with pytest.raises(ConnectionLost, match="without transaction numbers"):
+                await polls.poll()
+
+    story(tell)
+
+
+def test_nor_is_it_trusted_after_somebody_stopped_waiting() -> None:
+    async def tell(device: Device) -> None:
+        device.answer = lambda frame: [b"\0\0" + frame[2:]]
+        async with reader(device.port, addressed(*holding(0))) as polls:
+            await polls.poll()
+            device.gate = asyncio.Event()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(TIMEOUT_S):
+                    await polls.driver.read(100)
+            device.gate.set()
             with pytest.raises(ConnectionLost, match="without transaction numbers"):
                 await polls.poll()
 
