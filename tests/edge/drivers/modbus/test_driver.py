@@ -354,14 +354,23 @@ def test_each_exception_means_what_it_says(code: int, quality: Quality) -> None:
 
 def test_what_fails_again_after_it_was_well_is_bad_again() -> None:
     async def tell(device: Device) -> None:
-        group = addressed(Address(register=0), Address(register=0, unit=2))
+        device.registers(2)[0] = 0x4F6E
+        device.registers(1)[1] = 0x4F66
+        group = addressed(
+            Address(register=0, unit=2, type="text", length=1), Address(register=1, type="text", length=1)
+        )
         async with reader(device.port, group) as polls:
             for _ in range(3):
+                assert (await polls.poll()).exact == ((0, "On"), (1, "Of"))
                 device.exceptions[2] = 4
-                assert qualities(await polls.poll()) == {101: Quality.BAD_DEVICE_FAILURE}
-                assert values(await polls.poll()) == {100: 0}
+                batch = await polls.poll()
+                assert qualities(batch) == {100: Quality.BAD_DEVICE_FAILURE}
+                assert batch.exact == ((1, "Of"),)  # the old text is not told again
+                batch = await polls.poll()
+                assert batch.exact == ((0, "Of"),)
+                assert batch.signal is not None
+                assert batch.signal.tolist() == [101]
                 device.exceptions.clear()
-                assert (await polls.poll()).signal is None
 
     story(tell)
 
