@@ -7,6 +7,7 @@ about those bytes. That is how Linux file systems behave.
 import errno
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from edge.historian.head_files import Disk
@@ -20,6 +21,8 @@ class PowerCutDisk(Disk):
         self.error = errno.EIO
         self.short = False
         self.calls: list[str] = []
+        self.meanwhile: Callable[[], object] | None = None
+        """Called at each sync, as if by the other thread."""
         self._path: dict[int, Path] = {}
         self._written: dict[Path, list[bytes]] = {}
         self._durable: dict[Path, int] = {}
@@ -61,6 +64,8 @@ class PowerCutDisk(Disk):
         super().sync(fd)
         if path not in self._lost:
             self._durable[path] = len(self._written[path])
+        if self.meanwhile is not None:
+            self.meanwhile()
 
     def sync_folder(self, folder: Path) -> None:
         self._turn("sync_folder")

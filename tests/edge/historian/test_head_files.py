@@ -106,6 +106,27 @@ def test_a_full_disk_raises_nothing_and_is_caught_up(
     assert [r.position for r in head.read(0)] == list(range(1, 21))
 
 
+def test_what_is_appended_while_the_head_is_mended_is_caught_up(head: HeadFiles, disk: PowerCutDisk) -> None:
+    head.append(1, batch(0))
+    disk.fail["sync"] = 1
+    disk.meanwhile = lambda: head.append(1, batch(1))
+    head.sync()
+    disk.meanwhile = None
+    last = head.append(1, batch(2))
+    assert head.sync()
+    assert safe_positions(disk) == set(range(1, last + 1))
+
+
+def test_what_is_appended_during_a_sync_is_not_claimed_by_it(head: HeadFiles, disk: PowerCutDisk) -> None:
+    head.append(1, batch(0))
+    disk.meanwhile = lambda: head.append(1, batch(1))
+    assert head.sync()
+    disk.meanwhile = None
+    assert safe_positions(disk) == {1}
+    assert head.sync()
+    assert safe_positions(disk) == {1, 2}
+
+
 def test_memory_is_bounded_while_the_disk_refuses(
     head: HeadFiles, disk: PowerCutDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
