@@ -1,0 +1,147 @@
+"""Alarms are the same whatever the order in which their events came."""
+
+import itertools
+
+import pytest
+from sqlalchemy import text
+
+from aggregator.alarms import store
+from aggregator.alarms.service import current, events
+from aggregator.alarms.store import Alarm, Put
+from aggregator.db.engine import Databases, reading, writing
+from aggregator.gateways import store as gateways
+from aggregator.scope import Right, process
+from contract.model.message import Source
+from contract.wire.records import EventKind, EventRecord
+from contract.wire.status import Birth
+
+INGEST = process("_ingest", [Right.INGEST])
+VIEW = process("ada", [Right.VIEW])
+
+
+@pytest.fixture
+def known(databases: Databases) -> Databases:
+    begin_store(databases, 1)
+    return databases
+
+
+def begin_store(databases: Databases, number: int) -> None:
+    birth = Birth(gateway="a", store=number, session=1, boot="", time_us=1, lanes={})
+    with writing(databases.main) as connection:
+        gateways.put_birth(INGEST, connection, birth, 1)
+
+
+def event(seq: int, kind: EventKind, at: int, occurrence: int = 10, **more: object) -> EventRecord:
+    fields: dict[str, object] = {
+        "id": f"hot|{occurrence}|{kind}|{more.get('actor', '')}",
+        "message": "hot",
+        "number": 7,
+        "store": 1,
+    }
+    return EventRecord(seq=seq, kind=kind, time_us=at, occurrence_us=occurrence, **{**fields, **more})  # type: ignore[arg-type]  # built by name
+
+
+def put(databases: Databases, *records: EventRecord) -> list[Put]:
+    with writing(databases.main) as connection:
+        return [store.put_event(INGEST, connection, "a", record, 1) for record in records]
+
+
+RAISED = event(1, EventKind.RAISED, 10, text="Too hot", signal="t1", value=80.5, priority=1)
+ENDED = event(2, EventKind.ENDED, 20)
+FIRST = event(3, EventKind.ACKNOWLEDGED, 30, actor="ada")
+SECOND = event(4, EventKind.ACKNOWLEDGED, 35, actor="bob")
+
+
+def rows(databases: Databases) -> list[tuple[object, ...]]:
+    with reading(databases.main) as connection:
+        return [tuple(row) for row in connection.execute(text("SELECT * FROM alarm"))]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([RAISED, ENDED, FIRST, SECOND])))
+def test_the_order_of_arrival_does_not_matter(known: Databases, order: list[EventRecord]) -> None:
+    put(known, *order)
+    with reading(known.main) as connection:
+        (row,) = connection.execute(text("SELECT * FROM alarm")).all()
+    assert (row.raised_us, row.ended_us, row.acknowledged_us, row.acknowledged_by) == (10, 20, 30, "ada")
+    assert (row.text, row.signal, row.priority) == ("Too hot", "t1", 1)
+    assert current(VIEW, known) == []
+
+
+def test_an_alarm_stands_until_it_has_ended_and_asks_until_it_is_acknowledged(known: Databases) -> None:
+    put(known, RAISED)
+    (one,) = current(VIEW, known)
+    assert one == Alarm(
+        "a", Source.USER, 7, "hot", 10, 1, "Too hot", "t1", 80.5, 10, None, None, "", is_standing=True
+    )
+    put(known, ENDED)
+    (one,) = current(VIEW, known)
+    assert (one.is_standing, one.ended_us, one.acknowledged_us) == (False, 20, None)
+    put(known, FIRST)
+    assert current(VIEW, known) == []
+
+
+def test_an_acknowledged_alarm_that_stands_is_shown(known: Databases) -> None:
+    put(known, RAISED, FIRST)
+    (one,) = current(VIEW, known)
+    assert (one.is_standing, one.acknowledged_by) == (True, "ada")
+
+
+def test_an_end_before_its_beginning_shows_nothing_yet(known: Databases) -> None:
+    put(known, ENDED)
+    assert current(VIEW, known) == []
+
+
+def test_a_notice_that_needs_no_acknowledgement_leaves_with_its_end(known: Databases) -> None:
+    with writing(known.main) as connection:
+        values = "'a', 'hot', 'default', 7, 'x', 3, 0, ''"
+        columns = "gateway, uid, tenant_id, number, text, priority, acknowledge, area"
+        connection.execute(text(f"INSERT INTO message ({columns}) VALUES ({values})"))
+    put(known, RAISED)
+    assert len(current(VIEW, known)) == 1
+    put(known, ENDED)
+    assert current(VIEW, known) == []
+
+
+def test_a_message_stands_once_however_many_ends_were_lost(known: Databases) -> None:
+    put(known, RAISED, event(5, EventKind.RAISED, 50, 50), event(6, EventKind.RAISED, 70, 70))
+    assert [(a.occurrence_us, a.is_standing) for a in current(VIEW, known)] == [
+        (70, True),
+        (50, False),
+        (10, False),
+    ]
+
+
+def test_what_a_lost_store_raised_no_longer_stands(known: Databases) -> None:
+    put(known, RAISED, FIRST)
+    begin_store(known, 2)
+    assert current(VIEW, known) == []
+
+
+def test_the_same_record_again_changes_nothing(known: Databases) -> None:
+    assert put(known, RAISED, RAISED) == [Put.NEW, Put.SAME]
+    assert put(known, event(9, EventKind.RAISED, 10)) == [Put.REPEAT]
+    assert put(known, event(1, EventKind.RAISED, 11)) == [Put.CONTRADICTS]
+    assert put(known, event(9, EventKind.RAISED, 12, id=RAISED.id)) == [Put.CONTRADICTS]
+    assert len(rows(known)) == 1
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 2**63, -(2**63), 1.5, "ä", float("inf"), -0.0])
+def test_values_come_back_as_they_were(known: Databases, value: bool | float | str | None) -> None:
+    put(known, event(1, EventKind.SYSTEM, 10, value=value))
+    (one,) = events(VIEW, known)
+    assert one.record.value == value
+    assert type(one.record.value) is type(value)
+    assert repr(one.record.value) == repr(value)
+
+
+def test_events_are_asked_for_by_time_and_gateway(known: Databases) -> None:
+    put(known, RAISED, ENDED, FIRST)
+    assert [e.record.seq for e in events(VIEW, known)] == [3, 2, 1]
+    assert [e.record.seq for e in events(VIEW, known, from_us=20)] == [3, 2]
+    assert [e.record.seq for e in events(VIEW, known, to_us=20)] == [2, 1]
+    assert [e.record.seq for e in events(VIEW, known, limit=1)] == [3]
+    assert events(VIEW, known, gateway_id="b") == []
+    assert events(VIEW._replace(tenant="other"), known) == []
+    assert events(VIEW._replace(sites=frozenset({"North"})), known) == []
+    assert current(VIEW._replace(tenant="other"), known) == []
+    assert current(VIEW._replace(sites=frozenset({"North"})), known) == []

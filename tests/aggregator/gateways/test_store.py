@@ -1,0 +1,153 @@
+"""Which number is which signal: for ever within a store, and over moves between gateways."""
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import text
+
+from aggregator.db.engine import Databases, reading, writing
+from aggregator.gateways import store
+from aggregator.gateways.service import gateways, present_numbers, signals
+from aggregator.gateways.store import NumberTaken
+from aggregator.scope import Right, process
+from contract.model.config import Configuration, Device, Gateway, Group
+from contract.model.message import Condition, Message
+from contract.model.signal import Limits, Signal
+from contract.wire.status import Applied, Birth, GroupEpoch, SignalNumber
+
+INGEST = process("_ingest", [Right.INGEST])
+VIEW = process("ada", [Right.VIEW, Right.AUDIT])
+
+
+def birth(
+    gateway: str, numbers: dict[int, str], *, number: int = 1, time_us: int = 100, epoch: int = 1
+) -> Birth:
+    return Birth(
+        gateway=gateway,
+        store=number,
+        session=1,
+        boot="1",
+        time_us=time_us,
+        lanes={},
+        signals=tuple(SignalNumber(n, uid) for n, uid in numbers.items()),
+        groups=(GroupEpoch(0, "g", epoch),),
+    )
+
+
+def put(databases: Databases, *births: Birth) -> None:
+    for one in births:
+        with writing(databases.main) as connection:
+            store.put_birth(INGEST, connection, one, 1)
+
+
+def bound(databases: Databases, uid: str) -> list[tuple[str, int, int, int | None]]:
+    with reading(databases.main) as connection:
+        return [(b.gateway, b.store, b.number, b.to_us) for b in store.bindings(VIEW, connection, [uid])]
+
+
+def actions(databases: Databases) -> list[tuple[str, str]]:
+    with reading(databases.main) as connection:
+        rows = connection.execute(text("SELECT action, subject FROM audit ORDER BY id")).all()
+    return [(row.action, row.subject) for row in rows if row.action.startswith("signal.")]
+
+
+def test_rename_reorder_and_insert_keep_each_number_with_its_signal(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1", 2: "t2"}), birth("a", {3: "new", 2: "t2", 1: "t1"}))
+    assert bound(databases, "t1") == [("a", 1, 1, None)]
+    assert bound(databases, "new") == [("a", 1, 3, None)]
+
+
+def test_a_number_is_never_given_to_another_signal(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}))
+    with pytest.raises(NumberTaken, match="gave number 1 to 't1', now to 't2'"):
+        put(databases, birth("a", {1: "t2"}))
+    with pytest.raises(NumberTaken, match="group number 0"):
+        put(databases, replace(birth("a", {}), groups=(GroupEpoch(0, "other", 1),)))
+    assert bound(databases, "t1") == [("a", 1, 1, None)]
+
+
+def test_a_new_store_of_the_same_gateway_adds_to_the_old_one(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("a", {7: "t1"}, number=2))
+    assert bound(databases, "t1") == [("a", 1, 1, None), ("a", 2, 7, None)]
+    assert [(b.uid, b.store, b.number) for b in present_numbers(VIEW, databases)] == [("t1", 2, 7)]
+
+
+def test_a_signal_moves_to_the_gateway_that_has_it_now(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+    assert bound(databases, "t1") == [("a", 1, 1, 500), ("b", 1, 5, None)]
+    assert actions(databases) == [("signal.moved", "t1 b")]
+
+
+def test_a_restart_takes_no_signal_back_and_the_quarrel_is_noted_once(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+    put(databases, birth("a", {1: "t1"}, time_us=600), birth("a", {1: "t1"}, time_us=700))
+    assert bound(databases, "t1") == [("a", 1, 1, 500), ("b", 1, 5, None)]
+    assert actions(databases) == [("signal.moved", "t1 b"), ("signal.claimed-by-two", "t1 a")]
+
+
+def test_a_signal_moves_back_when_the_other_no_longer_lists_it(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+    put(databases, birth("b", {}, time_us=600), birth("a", {1: "t1"}, time_us=700))
+    assert bound(databases, "t1") == [("a", 1, 1, None), ("b", 1, 5, 700)]
+
+
+def test_a_signal_left_out_for_a_while_loses_nothing(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("a", {}, time_us=200), birth("a", {1: "t1"}, time_us=300))
+    assert bound(databases, "t1") == [("a", 1, 1, None)]
+
+
+def test_tenants_do_not_share_signals(databases: Databases) -> None:
+    with writing(databases.main) as connection:
+        connection.execute(text("INSERT INTO tenant VALUES ('other', '')"))
+        store.put_birth(INGEST.of_tenant("other"), connection, birth("b", {5: "t1"}), 1)
+    put(databases, birth("a", {1: "t1"}))
+    assert bound(databases, "t1") == [("a", 1, 1, None)]
+    with reading(databases.main) as connection:
+        assert store.tenants(INGEST, connection, ["a", "b", "c"]) == {"a": "default", "b": "other"}
+    assert [g.id for g in gateways(VIEW, databases)] == ["a"]
+
+
+def applied(gateway: str, signals_said: dict[str, Signal], *, site: str = "") -> Applied:
+    configuration = Configuration(
+        format=1,
+        gateway=Gateway(id=gateway, site=site),
+        devices={"d": Device(driver="simulation")},
+        groups={"g": Group(device="d")},
+        signals=signals_said,
+        messages={"m": Message(number=1, text="hot", any_of=((Condition("t1", ">", 1.0),),))},
+    )
+    return Applied(gateway=gateway, time_us=1, digest="", configuration=configuration)
+
+
+def put_applied(databases: Databases, one: Applied, digest: str) -> None:
+    with writing(databases.main) as connection:
+        store.put_applied(INGEST, connection, one, digest, b"{}", 1)
+
+
+def test_only_the_gateway_that_has_a_signal_names_it(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+    put_applied(databases, applied("b", {"t1": Signal(group="g", name="Flow", unit="°C")}), "1")
+    put_applied(databases, applied("a", {"t1": Signal(group="g", name="Old")}), "2")
+    assert [(s.name, s.unit, s.gateway) for s in signals(VIEW, databases)] == [("Flow", "°C", "b")]
+
+
+def test_a_renamed_signal_keeps_its_place_and_its_limits_are_known(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1", 2: "t2"}))
+    put_applied(databases, applied("a", {"t1": Signal(group="g"), "t2": Signal(group="g")}), "1")
+    limited = Signal(group="g", name="Set point", writable=True, limits=Limits(1.0, 2.0))
+    put_applied(databases, applied("a", {"t2": limited, "t1": Signal(group="g")}), "2")
+    assert [(s.uid, s.name, s.low, s.high) for s in signals(VIEW, databases)] == [
+        ("t2", "Set point", 1.0, 2.0),
+        ("t1", "t1", None, None),
+    ]
+    assert [s.uid for s in signals(VIEW, databases, ["t1"])] == ["t1"]
+
+
+def test_sites_bound_what_a_scope_sees(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("b", {1: "u1"}))
+    put_applied(databases, applied("a", {"t1": Signal(group="g")}, site="North"), "1")
+    put_applied(databases, applied("b", {"u1": Signal(group="g")}, site="South"), "1")
+    north = VIEW._replace(sites=frozenset({"North"}))
+    assert [g.id for g in gateways(north, databases)] == ["a"]
+    assert [s.uid for s in signals(north, databases)] == ["t1"]
+    assert [b.uid for b in present_numbers(north, databases)] == ["t1"]
+    assert gateways(VIEW._replace(sites=frozenset()), databases) == []
