@@ -1,0 +1,34 @@
+"""`make bench`: all figures, one JSON line each, to build/bench.jsonl. docs/bench.md says what they are.
+
+BENCH_SECONDS=600 make bench     a longer window (default 120)
+BENCH_ONLY=daemon make bench     the daemon alone; or paths: the hot paths alone
+"""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests"))  # `make` runs this file; its neighbours are bench.*, fakes.*
+
+from bench import daemon, paths  # noqa: E402  # after the path
+from bench.figures import Sheet  # noqa: E402  # after the path
+
+
+def main() -> int:
+    """0 when all figures were taken."""
+    seconds = float(os.environ.get("BENCH_SECONDS", "120"))
+    only = os.environ.get("BENCH_ONLY", "")
+    if only not in {"", "daemon", "paths"}:
+        print(f"BENCH_ONLY={only}: daemon or paths", file=sys.stderr)
+        return 2
+    sheet = Sheet(ROOT / "build" / "bench.jsonl")
+    if only != "daemon":
+        paths.measure(sheet)
+    if only != "paths":
+        daemon.measure(sheet, ROOT / "build" / "bench", seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
