@@ -18,11 +18,9 @@ from hil.counter import Field
 from hil.rigs import make_thousand
 
 BURN = "import sys,time; begun=time.process_time()\nwhile time.process_time()-begun<0.5: pass\n"
-CHILD = f"import subprocess,sys; subprocess.run([sys.executable,'-c',{BURN!r}])\nprint('done',flush=True); input()"
-WRITER = (
-    "import os,sys\nf=open(sys.argv[1],'wb'); f.write(os.urandom(3_000_000)); f.flush(); os.fsync(f.fileno())\n"
-    "print('done',flush=True); input()"
-)
+WAIT = "print('done',flush=True); input()"
+CHILD = f"import subprocess,sys; subprocess.run([sys.executable,'-c',{BURN!r}])\n{WAIT}"
+WRITER = f"import os,sys; f=open(sys.argv[1],'wb',0); f.write(bytes(3_000_000)); os.fsync(f.fileno())\n{WAIT}"
 
 
 def test_the_rig_is_what_its_maker_makes_and_the_daemon_takes_it() -> None:
