@@ -8,6 +8,7 @@ wait; all else touches the disk and belongs to the owner's one worker thread. Be
 single steps of the interpreter meet: appending to a list, cutting it at the front.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -35,6 +36,9 @@ STORE: Final = "store.db"
 HEAD: Final = "head"
 CONDEMNED: Final = "store.condemned"
 """Mark of a store that turned out to be damaged while it was in use."""
+BALLAST: Final = "ballast"
+BALLAST_BYTES: Final = 4 * 1024 * 1024
+"""Space held for the day the disk is full: without some, not even the ring can make room."""
 MEGABYTE: Final = 1_000_000
 MEMORY_BYTES: Final = 128 * 1024 * 1024
 """What open groups may take while nothing can be sealed; beyond, the oldest samples are lost."""
@@ -100,7 +104,7 @@ class Historian:
             (folder / HEAD).mkdir(parents=True, exist_ok=True)
             store = _open_store(folder, reports)
             try:
-                first = store.reserve_positions()
+                first = _reserve(folder, store, reports)
                 found = replay(folder / HEAD, store.store, reports)
                 highest = max((r.position for _, records in found for r in records), default=0)
                 if highest >= first:
@@ -263,8 +267,9 @@ class Historian:
         def size(group: OpenGroup) -> int:
             return group.samples * _SAMPLE_BYTES + len(group.records) * _RECORD_BYTES
 
-        while sum(map(size, self._groups.values())) > MEMORY_BYTES:
-            number, group = max(self._groups.items(), key=lambda item: size(item[1]))
+        groups = self._groups.copy()
+        while sum(map(size, groups.values())) > MEMORY_BYTES:
+            number, group = max(groups.items(), key=lambda item: size(item[1]))
             oldest = group.records[: len(group.records) // 2 + 1]
             self._lose(group.cut(oldest[-1].position), f"group {number}: no room left in memory")
 
@@ -309,7 +314,9 @@ class Historian:
         try:
             return self._store.seal(group, pieces, last)
         except StoreTrouble as error:
-            if not error.full or not free_receipted(self._store, _FREE_AT_ONCE).bodies:
+            let_go = error.full and _drop_ballast(self._folder)
+            freed = error.full and free_receipted(self._store, _FREE_AT_ONCE).bodies
+            if not let_go and not freed:
                 raise
         return self._store.seal(group, pieces, last)
 
@@ -338,6 +345,8 @@ class Historian:
             self._refused_us = now_us
             return Freed()
         self._take_figures()
+        if not self.trouble:
+            _hold_ballast(self._folder)
         return freed
 
     def _take_figures(self) -> None:
@@ -366,7 +375,7 @@ class Historian:
 
     def last_values(self) -> Mapping[int, Stored]:
         """Newest stored sample per signal number; for the gap marker at the start."""
-        open_records = {number: group.records.copy() for number, group in self._groups.items()}
+        open_records = self._open_records()
         return query.last_values(self._store, self._store.groups, open_records, self._damaged)
 
     def lane(self) -> LaneRange:
@@ -383,9 +392,12 @@ class Historian:
     def history(self, signals: Sequence[int], from_us: int, to_us: int) -> Iterator[Piece]:
         """(signal, times, values, quality) pieces of from…to inclusive, each signal's in order of time."""
         known = set(self._damaged)
-        open_records = {number: group.records.copy() for number, group in self._groups.items()}
+        open_records = self._open_records()
         yield from query.history(self._store, open_records, signals, from_us, to_us, self._damaged)
         self._report_damaged(known)
+
+    def _open_records(self) -> dict[int, list[Record]]:
+        return {number: group.records.copy() for number, group in self._groups.copy().items()}
 
     def _report_damaged(self, known: set[int]) -> None:
         for seq in self._damaged.keys() - known:
@@ -443,7 +455,48 @@ class Historian:
 
 
 def _matches(batch: Batch, members: Sequence[MemberLayout]) -> bool:
-    return batch.signal is not None or len(batch) == len(members)
+    """Whether all columns of a batch are as long as it says: what is appended must be readable again."""
+    rows = len(batch)
+    return (
+        (len(members) if batch.signal is None else len(batch.signal)) == rows
+        and (isinstance(batch.time, int) or batch.time.shape == (rows,))
+        and (batch.quality is None or len(batch.quality) == rows)
+        and all(0 <= row < rows for row, _ in batch.exact)
+    )
+
+
+def _reserve(folder: Path, store: Store, reports: list[str]) -> int:
+    """First position of this run; on a full disk the ballast goes for it."""
+    try:
+        return store.reserve_positions()
+    except StoreTrouble as error:
+        if not error.full or not _drop_ballast(folder):
+            raise
+        reports.append(f"{error}: the last reserve of {BALLAST_BYTES // 1024**2} MiB is in use")
+    return store.reserve_positions()
+
+
+def _drop_ballast(folder: Path) -> bool:
+    """Give the reserved space back; False if there is none."""
+    try:
+        (folder / BALLAST).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _hold_ballast(folder: Path) -> None:
+    """Reserve space if none is; on a disk that has none to give, it is tried again after the next seal."""
+    path = folder / BALLAST
+    if path.exists():
+        return
+    part = folder / f"{BALLAST}.part"
+    try:
+        with part.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
 
 
 def _open_store(folder: Path, reports: list[str]) -> Store:

@@ -79,6 +79,7 @@ class Journal:
         self._receipts_written = SequenceSet()
         self._checkpoints = 0
         self._said: set[int] = set()
+        self._told: set[str] = set()
         self.reports: list[str] = []
 
     # -- opening
@@ -246,12 +247,13 @@ class Journal:
     def set_receipted(self, held: SequenceSet, *, backwards: bool) -> None:
         """What the aggregator holds; a step backwards is written at once, others with the next event.
 
-        Raises:
-            JournalTrouble: a step backwards could not be written; it holds in memory.
+        What the disk refuses holds in memory and goes with the next event: the aggregator says it
+        again at each session.
         """
         self._receipted = held.copy()
         if backwards:
-            self._write_receipts()
+            with suppress(JournalTrouble):
+                self._write_receipts()
 
     def _write_receipts(self) -> None:
         if self._receipted != self._receipts_written:
@@ -269,21 +271,24 @@ class Journal:
         """Delete the oldest events until within the quota; how many went.
 
         Only receipted ones go, from the oldest on, and none that a replay from the checkpoint
-        may tell again: without its row it would be taken for new.
-
-        Raises:
-            JournalTrouble: the disk refused; what went before is gone.
+        may tell again: without its row it would be taken for new. Stops where the disk refuses;
+        that the journal is in trouble is said by `append`.
         """
         gone = 0
-        safe = self._told_again_from()
-        while self._bytes_used() > quota_bytes:
-            until = min(self._first_owed(), safe, self._oldest + DELETE_AT_ONCE)
-            if until <= self._oldest:
-                break
-            with self._transaction() as db:
-                gone += db.execute("DELETE FROM event WHERE seq < ?", (until,)).rowcount
-                self._write_state(db, self.store, self._next, until)
-            self._oldest = until
+        with suppress(JournalTrouble):
+            safe = self._told_again_from()
+            while self._bytes_used() > quota_bytes:
+                until = min(self._first_owed(), safe, self._oldest + DELETE_AT_ONCE)
+                if until <= self._oldest:
+                    break
+                gone += self._delete_before(until)
+        return gone
+
+    def _delete_before(self, until: int) -> int:
+        with self._transaction() as db:
+            gone = db.execute("DELETE FROM event WHERE seq < ?", (until,)).rowcount
+            self._write_state(db, self.store, self._next, until)
+        self._oldest = until
         return gone
 
     def _first_owed(self) -> int:
@@ -308,9 +313,19 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalTrouble(f"{self.path.name}: {error}") from error
 
+    def _readable(self, query: str, parameters: Sequence[int] = ()) -> list[Any]:
+        """Rows of a query; none, and a report, where the file cannot be read."""
+        try:
+            return self._select(query, parameters)
+        except JournalTrouble as error:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                self.reports.append(f"{error}; what is stored there cannot be read")
+            return []
+
     def last_checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint that is intact; None if there is none."""
-        for row in self._select(
+        for row in self._readable(
             "SELECT number, position, next_seq, snapshot, crc FROM checkpoint ORDER BY number DESC"
         ):
             if row[4] == _crc_of(row[:4]):
@@ -337,7 +352,7 @@ class Journal:
 
     def _intact(self, query: str, parameters: Sequence[int]) -> list[EventRecord]:
         found = []
-        for row in self._select(query, parameters):
+        for row in self._readable(query, parameters):
             record = _record_of(row)
             if record is not None:
                 found.append(msgspec.structs.replace(record, store=self.store))

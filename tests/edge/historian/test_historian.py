@@ -20,7 +20,8 @@ from contract.segment.decode import Segment
 from contract.wire.receipt import SequenceSet
 from edge.historian import historian as module
 from edge.historian.historian import Historian
-from edge.historian.layout import HistorianError, NewerData
+from edge.historian.layout import Freed, HistorianError, NewerData
+from edge.historian.store import Store, StoreTrouble
 
 Open = Callable[..., Historian]
 SMALL = Storage(seal_samples=16, seal_after_s=60)
@@ -151,6 +152,29 @@ def test_a_batch_that_is_none_of_the_configuration_is_refused_and_told(open_hist
     assert historian.append(Batch(layout.number, np.zeros(0, np.int32), 1, np.zeros(0))) is None
     assert historian.lost == 9
     assert len(historian.reports) == 1
+
+
+ONE = np.zeros(1)
+LOPSIDED = [
+    Batch(1, np.array([1, 2], np.int32), 1, ONE),
+    Batch(1, np.array([1], np.int32), np.array([1, 2]), ONE),
+    Batch(1, np.array([1], np.int32), np.int64(1), ONE),  # type: ignore[arg-type]  # a driver's slip
+    Batch(1, np.array([1], np.int32), 1, ONE, np.zeros(2, np.uint8)),
+    Batch(1, np.array([1], np.int32), 1, ONE, None, ((1, "x"),)),
+]
+
+
+@pytest.mark.parametrize("lopsided", LOPSIDED)
+def test_a_batch_that_could_not_be_read_again_is_not_taken(open_historian: Open, lopsided: Batch) -> None:
+    historian = open_historian()
+    layout = set_up(historian)
+    historian.configure([layout])
+    assert historian.append(lopsided) is None
+    assert historian.append(batch(layout, 0)) == 1
+    historian.close()
+    again = open_historian()
+    assert read_back(again, numbers_of(layout)) == samples_of(layout, batch(layout, 0))
+    assert again.reports == []
 
 
 def test_groups_are_due_by_rows_or_age_and_not_all_at_once(open_historian: Open) -> None:
@@ -400,6 +424,35 @@ def test_a_seal_that_is_refused_keeps_the_samples_and_is_tried_again_later(open_
     assert historian.seal(layout.number, module.RETRY_US) == [1]
     assert historian.trouble == ""
     assert read_back(historian, numbers_of(layout)) == expected
+
+
+def test_a_start_on_a_full_disk_uses_the_last_reserve(
+    open_historian: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    historian = open_historian()
+    layout = set_up(historian)
+    historian.configure([layout])
+    historian.append(batch(layout, 0))
+    historian.seal(layout.number, 0)
+    historian.retain(0)
+    historian.close()
+    ballast = tmp_path / "data" / "ballast"
+    assert ballast.stat().st_size == module.BALLAST_BYTES
+    reserve = Store.reserve_positions
+
+    def while_full(store: Store, at_least: int = 1) -> int:
+        if ballast.exists():
+            raise StoreTrouble("database or disk is full", full=True)
+        return reserve(store, at_least)
+
+    monkeypatch.setattr(Store, "reserve_positions", while_full)
+    again = open_historian()
+    assert not ballast.exists()
+    assert "the last reserve of 4 MiB is in use" in again.reports[0]
+    again.configure([set_up(again)])
+    assert again.append(batch(layout, 1)) is not None
+    assert again.retain(0) == Freed()
+    assert ballast.exists(), "held again as soon as there is room"
 
 
 def test_memory_is_bounded_and_the_loss_counted_when_nothing_can_be_kept(
