@@ -269,8 +269,8 @@ class Engine:
         index = dict(zip(signals.tolist(), range(len(signals)), strict=True))
         first, state, pending = self._first_atom, machine.state, machine.pending
         held = np.concatenate([[0], np.cumsum(readings.truth)])[first]
+        # A delay runs only where a condition holds or an alarm stands.
         is_live = (np.array(state, np.uint8) != State.NORMAL) | (held[1:] > held[:-1])
-        is_live[list(pending)] = True
         live = np.flatnonzero(is_live).tolist()
         last = np.array(machine.last, np.int64)
         known = np.flatnonzero(is_live | (last != NEVER))

@@ -368,8 +368,10 @@ def test_a_delay_that_runs_towards_the_end_survives_a_restart() -> None:
 
 
 def test_messages_are_told_in_their_order() -> None:
-    e = engine(**{f"m{i}": message((over(float(i)),)) for i in range(40, 0, -1)})
-    assert [event.message for event in feed(e, 1, level=90)] == [f"m{i}" for i in range(40, 0, -1)]
+    numbers = {f"s{i}": i for i in range(64)}
+    e = Engine({f"m{i}": message((Condition(f"s{i}", ">", 1.0),)) for i in range(64)}, numbers)
+    events = e.feed(batch_of(1, [33, 40, 8, 1, 16], S, [5] * 5)).events
+    assert [event.message for event in events] == ["m1", "m8", "m16", "m33", "m40"]
 
 
 def test_new_words_for_a_message_change_nothing() -> None:
