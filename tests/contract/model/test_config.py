@@ -143,6 +143,11 @@ def test_one_fault_one_line(change: dict[str, Any], path: str, says: str) -> Non
     assert says in found[0].text
 
 
+def test_a_range_may_be_one_point() -> None:
+    point = {"low": 1, "high": 1}
+    parse(document(signals={"t1": {"group": "fast", "range": point, "limits": point}}))
+
+
 @pytest.mark.parametrize(
     ("fields", "path", "says"),
     [
@@ -188,6 +193,7 @@ def test_a_limit_is_a_number_or_a_signal(value: object) -> None:
     [
         {"exit": 80},
         {"exit": 78},
+        {"operator": "<", "exit": 80},
         {"operator": "<", "exit": 82},
         {"operator": "=", "exit": 90},
         {"operator": "!=", "exit": 70},
