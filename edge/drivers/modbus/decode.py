@@ -120,6 +120,7 @@ class Layout:
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
+        fields = sorted(fields, key=lambda f: f.row)
         self._n = len(fields)
         self._numbers = [
             _Numbers(kind, of) for kind in NUMBERS if (of := [f for f in fields if f.kind == kind])
@@ -155,7 +156,7 @@ class Layout:
                 exact.append((field.row, text))
         if mismatch is not None:
             value[mismatch] = np.nan
-        return Decoded(value, mismatch, tuple(exact))
+        return Decoded(value, mismatch, tuple(sorted(exact, key=lambda e: e[0])))
 
 
 def decode_text(wire: bytes, order: Order) -> str | None:

@@ -104,6 +104,7 @@ def qualities(batch: Batch) -> dict[int, int]:
     if batch.quality is None:
         return {}
     assert batch.signal is not None
+    assert np.isnan(batch.value[batch.quality > 0]).all()
     return {int(s): int(q) for s, q in zip(batch.signal, batch.quality, strict=True) if q}
 
 
@@ -400,6 +401,18 @@ def test_a_dead_unit_costs_its_neighbours_one_timeout_per_back_off() -> None:
             batch = [await polls.poll() for _ in range(60)][-1]
             assert batch.signal is None
             assert batch.value.tolist() == [1, 0, 22, 0, 3]
+        assert device.connections == 1
+
+    story(tell)
+
+
+def test_many_dead_units_do_not_end_the_connection() -> None:
+    async def tell(device: Device) -> None:
+        device.dead.update(range(1, 8))
+        group = addressed(*(Address(register=0, unit=u) for u in range(1, 9)))
+        async with reader(device.port, group, timeout_s=0.1) as polls:
+            assert values(await polls.poll()) == {107: 0}
+            assert values(await polls.poll()) == {107: 0}
         assert device.connections == 1
 
     story(tell)
