@@ -139,23 +139,44 @@ def history(
         damaged: segments that could not be read are entered, with the reason.
     """
     sealed = dict(store.sealed)
-    parts: list[_Part] = []
-    for group, here in sorted(store.groups_with(signals).items()):
-        try:
-            rows = store.overlapping(group, from_us, to_us)
-        except (StoreDamaged, StoreTrouble) as error:
-            damaged[INDEX] = str(error)
-            rows = []
-        parts.extend(_Part(row.t_min_us, row.t_max_us, row.seq, here, None) for row in rows if row.body_bytes)
-        unsealed = [r for r in open_records.get(group, ()) if r.position > sealed.get(group, 0)]
-        if unsealed:
-            columns = _open_columns(store, group, unsealed)
-            first = min(int(axis.time_us[0]) for axis, _ in columns)
-            last = max(int(axis.time_us[-1]) for axis, _ in columns)
-            parts.append(_Part(first, last, 0, here, columns))
-    parts.sort(key=lambda part: (part.first_us, part.seq or 2**63))
-    for cluster in _clusters(parts):
-        yield from _merged(store, cluster, signals, (from_us, to_us), damaged)
+    for groups in _apart(store.groups_with(signals)):
+        parts: list[_Part] = []
+        for group, here in groups.items():
+            try:
+                rows = store.overlapping(group, from_us, to_us)
+            except (StoreDamaged, StoreTrouble) as error:
+                damaged[INDEX] = str(error)
+                rows = []
+            parts.extend(
+                _Part(row.t_min_us, row.t_max_us, row.seq, here, None) for row in rows if row.body_bytes
+            )
+            unsealed = [r for r in open_records.get(group, ()) if r.position > sealed.get(group, 0)]
+            if unsealed:
+                columns = _open_columns(store, group, unsealed)
+                first = min(int(axis.time_us[0]) for axis, _ in columns)
+                last = max(int(axis.time_us[-1]) for axis, _ in columns)
+                parts.append(_Part(first, last, 0, here, columns))
+        parts.sort(key=lambda part: (part.first_us, part.seq or 2**63))
+        for cluster in _clusters(parts):
+            yield from _merged(store, cluster, (from_us, to_us), damaged)
+
+
+def _apart(groups: Mapping[int, set[int]]) -> list[dict[int, set[int]]]:
+    """Groups with their signals, together only where a signal moved from one to the other.
+
+    What is apart is read one after the other: segments of different groups always overlap in time.
+    """
+    found: list[dict[int, set[int]]] = []
+    for group, signals in sorted(groups.items()):
+        joined = {group: signals}
+        rest = []
+        for other in found:
+            if any(signals & theirs for theirs in other.values()):
+                joined |= other
+            else:
+                rest.append(other)
+        found = [*rest, joined]
+    return found
 
 
 class _Part(NamedTuple):
@@ -169,7 +190,7 @@ class _Part(NamedTuple):
 
 
 def _clusters(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
-    """Parts that overlap in time with a signal in common, together; usually each is alone."""
+    """Parts that overlap in time, together; usually each is alone."""
     waiting: list[_Part] = []
     end = 0
     for part in parts:
@@ -185,7 +206,6 @@ def _clusters(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
 def _merged(
     store: Store,
     cluster: Sequence[_Part],
-    signals: Sequence[int],
     bounds: tuple[int, int],
     damaged: dict[int, str],
 ) -> Iterator[Piece]:
@@ -195,8 +215,7 @@ def _merged(
             cut = _cut(piece, *bounds)
             if cut is not None:
                 pieces.setdefault(cut.signal, []).append(cut)
-    for signal in signals:
-        found = pieces.get(signal, [])
+    for found in pieces.values():
         if len(found) == 1 or _follow(found):
             yield from found
         else:
@@ -256,7 +275,9 @@ def _joined(values: Sequence[Values], order: Int64s) -> Values:
             arrays = [array.astype(np.float64) for array in arrays]
         joined: Values = np.concatenate(arrays)[order]
         return joined
-    texts = [text if isinstance(text, str) else repr(text) for part in values for text in list(part)]
+    texts: list[str] = []
+    for part in values:
+        texts.extend(map(repr, part.tolist()) if isinstance(part, np.ndarray) else part)
     return [texts[i] for i in order.tolist()]
 
 

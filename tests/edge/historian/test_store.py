@@ -4,12 +4,17 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlite_utils
 
+from contract.model.batch import Batch
 from contract.model.signal import DataType, Scaling
+from contract.segment.layout import Kind
 from contract.wire.receipt import SequenceSet
-from edge.historian.layout import Meaning
+from edge.historian.head import Record
+from edge.historian.layout import Meaning, MemberLayout
+from edge.historian.open_group import pack
 from edge.historian.store import POSITIONS_AT_ONCE, Store, StoreDamaged, StoreTrouble
 
 OpenStore = Callable[[], Store]
@@ -122,6 +127,35 @@ def test_a_damaged_receipt_or_watermark_is_not_believed(open_store: OpenStore) -
     again = open_store()
     assert again.receipted == SequenceSet()
     assert again.sealed == {1: 0}, "then what the segments cover counts"
+
+
+@pytest.mark.parametrize("column", ["store", "next_seq", "oldest_seq", "positions"])
+def test_a_state_that_fails_its_checksum_is_not_believed(open_store: OpenStore, column: str) -> None:
+    store = open_store()
+    store.reserve_positions()
+    store._db.execute(f"UPDATE state SET {column} = {column} + 1")
+    with pytest.raises(StoreDamaged, match="the checksum of its state is wrong"):
+        open_store()
+
+
+def test_a_state_older_than_the_segments_is_not_believed(open_store: OpenStore) -> None:
+    store = open_store()
+    members = (MemberLayout(1, Kind.FLOAT64),)
+    records = [Record(k, 1, Batch(1, None, k, np.zeros(1))) for k in (1, 2)]
+    store.seal(1, pack(1, records, {1: members}).pieces, 2)
+    store._write_state(store._db, 1, 1, store.positions)
+    with pytest.raises(StoreDamaged, match="segment 1 is beyond the next one, 1"):
+        open_store()
+
+
+def test_segments_without_a_state_are_no_store(open_store: OpenStore) -> None:
+    store = open_store()
+    members = (MemberLayout(1, Kind.FLOAT64),)
+    records = [Record(1, 1, Batch(1, None, 1, np.zeros(1)))]
+    store.seal(1, pack(1, records, {1: members}).pieces, 1)
+    store._db.execute("DELETE FROM state")
+    with pytest.raises(StoreDamaged, match="its state is gone"):
+        open_store()
 
 
 def test_a_file_with_tables_and_no_version_is_no_store(tmp_path: Path) -> None:
