@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, case, exists, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, insert, or_, select, true, update
 
 from aggregator.db.engine import Connection, Row
 from aggregator.db.schema import alarm, event, gateway, message
@@ -72,40 +72,37 @@ class Alarm(NamedTuple):
 @needs(Right.INGEST)
 def put_event(scope: Scope, connection: Connection, gateway_id: str, record: EventRecord, now_us: int) -> Put:
     """Store one checked event and bring its alarm up to date."""
-    e = event.c
-    numbered = and_(e.gateway == gateway_id, e.store == record.store, e.seq == record.seq)
-    there = connection.execute(select(event).where(numbered)).one_or_none()
-    if there is not None:
-        return Put.SAME if _said(_record(there)) == _said(record) else Put.CONTRADICTS
-    named = and_(e.gateway == gateway_id, e.id == record.id)
-    there = connection.execute(select(event).where(named)).one_or_none()
-    if there is not None:
-        other = _record(there)
-        same = (other.kind, other.time_us, other.message, other.occurrence_us) == (
-            record.kind,
-            record.time_us,
-            record.message,
-            record.occurrence_us,
-        )
-        return Put.REPEAT if same else Put.CONTRADICTS
+    key = {
+        "this_gateway": gateway_id,
+        "this_store": record.store,
+        "this_seq": record.seq,
+        "this_id": record.id,
+    }
+    there = [_record(row) for row in connection.execute(_SAME_EVENT, key)]
+    for other in there:
+        if (other.store, other.seq) == (record.store, record.seq):
+            return Put.SAME if _said(other) == _said(record) else Put.CONTRADICTS
+    if there:
+        return Put.REPEAT if _happening(there[0]) == _happening(record) else Put.CONTRADICTS
     columns = {name: getattr(record, name) for name in record.__struct_fields__}
-    columns["kind"] = record.kind.value
-    columns["source"] = record.source.value
-    columns["value"] = _encoded(record.value)
-    connection.execute(
-        insert(event).values(
-            **columns,
-            gateway=gateway_id,
-            tenant_id=scope.tenant,
-            received_us=now_us,
-            checksum=_checksum(gateway_id, scope.tenant, now_us, record),
-        )
-    )
+    columns |= {"kind": record.kind.value, "source": record.source.value, "value": _encoded(record.value)}
+    columns |= {"gateway": gateway_id, "tenant_id": scope.tenant, "received_us": now_us}
+    columns["checksum"] = _checksum(gateway_id, scope.tenant, now_us, record)
+    connection.execute(_ADD_EVENT, columns)
     if record.kind in _ALARM_KINDS:
         _merge_alarm(connection, scope.tenant, gateway_id, record)
     return Put.NEW
 
 
+# Built once: putting a statement together costs more than running it.
+_SAME_EVENT = select(event).where(
+    event.c.gateway == bindparam("this_gateway"),
+    or_(
+        and_(event.c.store == bindparam("this_store"), event.c.seq == bindparam("this_seq")),
+        event.c.id == bindparam("this_id"),
+    ),
+)
+_ADD_EVENT = insert(event)
 _ALARM_KINDS = (EventKind.RAISED, EventKind.ENDED, EventKind.ACKNOWLEDGED)
 
 
@@ -151,6 +148,10 @@ def _encoded(value: Value | None) -> bytes | None:
 
 def _decoded(value: bytes | None) -> Value | None:
     return None if value is None else _value_decoder.decode(value)
+
+
+def _happening(record: EventRecord) -> tuple[object, ...]:
+    return record.kind, record.time_us, record.message, record.occurrence_us
 
 
 def _said(record: EventRecord) -> bytes:

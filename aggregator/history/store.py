@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
 import msgspec
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from aggregator.db.engine import Connection
@@ -122,6 +122,19 @@ def to_unsigned(number: int) -> int:
     return number % 2**64
 
 
+def _is(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """column = :this_<column>."""
+    return column == bindparam(f"this_{column.key}")
+
+
+def _of_this(table: Table) -> ColumnElement[bool]:
+    return and_(_is(table.c.gateway), _is(table.c.store))
+
+
+def _of_this_group(table: Table) -> ColumnElement[bool]:
+    return and_(_of_this(table), _is(table.c.group_number))
+
+
 # --- Writing, for ingest ---------------------------------------------------------------------
 
 
@@ -140,9 +153,8 @@ def put_segment(
 
     A segment is the same if group, epoch, positions, times, count and digest are.
     """
-    s = segment.c
-    this = and_(s.gateway == gateway, s.store == record.store, s.seq == record.seq)
-    there = connection.execute(select(*_SAID, s.body.is_(None)).where(this)).one_or_none()
+    key = {"this_gateway": gateway, "this_store": record.store, "this_seq": record.seq}
+    there = connection.execute(_SAME_SEGMENT, key).one_or_none()
     row = WholeSegment(
         gateway=gateway,
         store=record.store,
@@ -169,19 +181,13 @@ def put_segment(
             return Put.CONTRADICTS
         if not there[8] or body is None:
             return Put.SAME
-        connection.execute(update(segment).where(this).values(_columns(row)))
+        connection.execute(_COMPLETE_SEGMENT, {**key, **_columns(row)})
         return Put.COMPLETED
-    connection.execute(insert(segment).values(_columns(row)))
+    connection.execute(_ADD_SEGMENT, _columns(row))
     _extend_series(connection, scope.tenant, row)
     _add_members(connection, known, row, row.epoch, signals)
-    t = tail.c
-    connection.execute(
-        delete(tail).where(
-            _group(tail, row),
-            t.first >= row.head_first,
-            t.last <= row.head_last,
-        )
-    )
+    span = {"this_first": row.head_first, "this_last": row.head_last}
+    connection.execute(_DROP_COVERED, _group_key(row) | span)
     return Put.NEW
 
 
@@ -195,6 +201,35 @@ _SAID = (
     segment.c.count,
     segment.c.digest,
 )
+
+
+# Built once: putting a statement together costs more than running it.
+_SAME_SEGMENT = select(*_SAID, segment.c.body.is_(None)).where(_of_this(segment), _is(segment.c.seq))
+_ADD_SEGMENT = insert(segment)
+_COMPLETE_SEGMENT = update(segment).where(_of_this(segment), _is(segment.c.seq))
+_DROP_COVERED = delete(tail).where(
+    _of_this_group(tail), tail.c.first >= bindparam("this_first"), tail.c.last <= bindparam("this_last")
+)
+_DROP_OVERLAPPED = delete(tail).where(
+    _of_this_group(tail), tail.c.last >= bindparam("this_first"), tail.c.first <= bindparam("this_last")
+)
+_ADD_TAIL = insert(tail)
+_PASSED = select(covered.c.head_last).where(
+    _of_this_group(covered), covered.c.head_last >= bindparam("this_last")
+)
+_SEALED = (
+    select(segment.c.seq)
+    .where(
+        _of_this_group(segment),
+        segment.c.head_last >= bindparam("this_last"),
+        segment.c.head_first <= bindparam("this_first"),
+    )
+    .limit(1)
+)
+
+
+def _group_key(row: "WholeSegment | TailRow") -> dict[str, Any]:
+    return {"this_gateway": row.gateway, "this_store": row.store, "this_group_number": row.group}
 
 
 def _columns(row: WholeSegment) -> dict[str, object]:
@@ -300,26 +335,13 @@ def put_tail(
 
     Returns False, and stores nothing, where a segment covers it already.
     """
-    c, s, t = covered.c, segment.c, tail.c
-    passed = select(c.head_last).where(_group(covered, row), c.head_last >= row.last)
-    sealed = select(s.seq).where(_group(segment, row), s.head_last >= row.last, s.head_first <= row.first)
-    if connection.execute(passed).first() or connection.execute(sealed.limit(1)).first():
+    span = _group_key(row) | {"this_first": row.first, "this_last": row.last}
+    if connection.execute(_PASSED, span).first() or connection.execute(_SEALED, span).first():
         return False
-    connection.execute(delete(tail).where(_group(tail, row), t.last >= row.first, t.first <= row.last))
-    connection.execute(
-        insert(tail).values(
-            gateway=row.gateway,
-            store=row.store,
-            group_number=row.group,
-            first=row.first,
-            last=row.last,
-            epoch=epoch,
-            tenant_id=scope.tenant,
-            t_min_us=times[0],
-            t_max_us=times[1],
-            message=row.message,
-        )
-    )
+    connection.execute(_DROP_OVERLAPPED, span)
+    columns = {"gateway": row.gateway, "store": row.store, "group_number": row.group, "epoch": epoch}
+    columns |= {"first": row.first, "last": row.last, "t_min_us": times[0], "t_max_us": times[1]}
+    connection.execute(_ADD_TAIL, {**columns, "tenant_id": scope.tenant, "message": row.message})
     _add_members(connection, known, row, epoch, signals)
     return True
 
