@@ -202,10 +202,18 @@ class _Gathered:
     def __init__(self) -> None:
         self.pieces: list[_Piece] = []
         self.missing: list[Range] = []
+        self.count = 0
 
-    def settled_before(self, time_us: int) -> int:
-        """Samples before an instant behind which everything that is still to come lies."""
-        return sum(int(np.searchsorted(piece.time_us, time_us, "left")) for piece in self.pieces)
+    def add(self, piece: _Piece) -> None:
+        """Put one piece in."""
+        self.pieces.append(piece)
+        self.count += len(piece.time_us)
+
+    def has(self, enough: int, time_us: int) -> bool:
+        """Whether more than `enough` samples lie before an instant, and all still to come behind it."""
+        if self.count <= enough:
+            return False
+        return sum(int(np.searchsorted(p.time_us, time_us, "left")) for p in self.pieces) > enough
 
     def samples(self, limit: int) -> Samples:
         """All of it by time, cut at the limit but not within one instant."""
@@ -258,12 +266,12 @@ def _gather(
                 items.append((int(batch.times().min()), claims, batch))
     items.sort(key=lambda item: item[0])
     for begins_us, claims, item in items:
-        if all(one.settled_before(begins_us) > limit for one in gathered.values()):
+        if all(one.has(limit, begins_us) for one in gathered.values()):
             break
         if isinstance(item, Batch):
             for claim in claims.of(item.signal):
                 piece = _tail_piece(item, claim.number, types.get(claim.uid))
-                gathered[claim.uid].pieces.append(_cut(piece, claim, from_us, to_us))
+                gathered[claim.uid].add(_cut(piece, claim, from_us, to_us))
             continue
         segment = _opened(scope, connection, item)
         told = Range(item.t_min_us, item.t_max_us, segment if isinstance(segment, str) else "")
@@ -273,7 +281,7 @@ def _gather(
             if isinstance(found, str):
                 gathered[claim.uid].missing.append(told._replace(reason=found))
             else:
-                gathered[claim.uid].pieces.append(_cut(found, claim, from_us, to_us))
+                gathered[claim.uid].add(_cut(found, claim, from_us, to_us))
 
 
 def _cut(piece: _Piece, claim: _Claim, from_us: int, to_us: int) -> _Piece:

@@ -444,12 +444,14 @@ def segments_before(
 @needs(Right.VIEW)
 def blob_of(scope: Scope, connection: Connection, row: SegmentRow) -> tuple[bytes, bytes | None] | None:
     """Head and body of a segment, if it is still there."""
-    s = segment.c
-    query = select(s.head, s.body).where(
-        s.tenant_id == scope.tenant, s.gateway == row.gateway, s.store == row.store, s.seq == row.seq
-    )
-    found = connection.execute(query).one_or_none()
+    key = {"this_tenant_id": scope.tenant, "this_gateway": row.gateway}
+    found = connection.execute(_BLOB, {**key, "this_store": row.store, "this_seq": row.seq}).one_or_none()
     return None if found is None else (found.head, found.body)
+
+
+_BLOB = select(segment.c.head, segment.c.body).where(
+    _of_this(segment), _is(segment.c.seq), _is(segment.c.tenant_id)
+)
 
 
 @needs(Right.VIEW)
