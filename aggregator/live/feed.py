@@ -79,6 +79,8 @@ class Feed:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.seeds: dict[str, Reading] = {}
+        self.sought: set[str] = set()
+        """Signals whose last stored reading was looked for; `seeds` has those that had one."""
         self._turned = Condition()
         self._frames: deque[_Frame] = deque(maxlen=FRAMES_KEPT)
         self._seq = 0

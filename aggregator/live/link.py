@@ -7,7 +7,8 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import NamedTuple, Protocol
@@ -69,7 +70,7 @@ class BrokerLink:
         while True:
             reason = "closed by the broker"
             try:
-                async with self._connection() as client:
+                async with self._connected() as client:
                     for lane in LISTENED:
                         await client.subscribe(topics.up("+", lane), qos=0 if lane is Up.TAIL else 1)
                     await client.subscribe(topics.CHANGED, qos=1)
@@ -114,7 +115,27 @@ class BrokerLink:
         except aiomqtt.MqttError as error:
             raise NotConnected(f"the broker did not take it: {error}") from error
 
-    def _connection(self) -> aiomqtt.Client:
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[aiomqtt.Client]:
+        """A connected client, which is taken down whole even if we are cancelled while it connects.
+
+        aiomqtt leaves socket and task behind then; so the attempt, which has its timeout, is waited for.
+        """
+        client = self._client_of()
+        connecting = asyncio.ensure_future(client.__aenter__())
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            with suppress(aiomqtt.MqttError):
+                await connecting
+                await client.__aexit__(None, None, None)
+            raise
+        try:
+            yield client
+        finally:
+            await client.__aexit__(None, None, None)
+
+    def _client_of(self) -> aiomqtt.Client:
         return aiomqtt.Client(
             self._address.host,
             self._address.port,

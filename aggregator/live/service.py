@@ -294,11 +294,12 @@ class Live:
         pauses: dict[str, float] = {}
         for configuration in configurations.values():
             pauses |= intervals(configuration)
-        missing = [row.uid for row in signals if row.uid not in feed.seeds]
+        missing = [row.uid for row in signals if row.uid not in feed.sought]
         if missing:
             now_us = self._wall_us()
             last = history.last_before(scope, self._databases, missing, now_us + 60_000_000)
             feed.seeds |= {uid: Reading(one.value, one.quality, one.time_us) for uid, one in last.items()}
+            feed.sought |= set(missing)
         feed.put_alarms(current)
         feed.put_structure(
             Structure(there, signals, {one.uid: one for one in numbers}, configurations, pauses)

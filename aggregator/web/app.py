@@ -51,6 +51,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
         t=language.word,
         language=language.language,
         moment=pages.moment,
+        written=pages.written,
         priority_shapes=pages.PRIORITY_SHAPES,
         state_shapes=pages.STATE_SHAPES,
         # A new program must not meet a browser's copy of the old one's files.

@@ -7,6 +7,7 @@ running or framing anything foreign. A route without a right is refused, whoever
 
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +25,6 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import SecurityError
 
 from aggregator import access
 from aggregator.scope import NOBODY, Right, Scope
@@ -35,6 +35,7 @@ API = "/api/"
 SESSION_LIFE = timedelta(hours=12)
 OPEN: Final = "open"
 _RIGHT: Final = "feldwarte_right"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -88,19 +89,21 @@ def install(app: Flask, settings: WebSettings) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
         PERMANENT_SESSION_LIFETIME=SESSION_LIFE,
-        TRUSTED_HOSTS=["127.0.0.1", "localhost", "[::1]"],
         MAX_CONTENT_LENGTH=64 * 1024,
     )
     app.extensions["access_key"] = access.access_key(settings.data)
     app.extensions["wrong_keys"] = access.WrongKeys()
     app.register_blueprint(doors)
-    app.before_request(lambda: _check(app))
+    hosts = LOOPBACK | {settings.address}
+    app.before_request(lambda: _check(app, hosts))
     app.after_request(_add_headers)
 
 
-def _check(app: Flask) -> ResponseReturnValue | None:
-    if isinstance(request.routing_exception, SecurityError):
-        raise request.routing_exception
+def _check(app: Flask, hosts: AbstractSet[str]) -> ResponseReturnValue | None:
+    # A name that was made to point here would let its page read our answers as its own.
+    # Werkzeug's own check (TRUSTED_HOSTS) cannot hold an IPv6 address.
+    if _host_name() not in hosts:
+        return problem(400, "This server is not called that.", parameter="Host")
     needed = right_of(app, request.endpoint)
     if needed == OPEN:
         return None
@@ -117,6 +120,13 @@ def _check(app: Flask) -> ResponseReturnValue | None:
         return problem(403, "The request comes from a page of another origin.", parameter="Origin")
     g.scope = who
     return None
+
+
+def _host_name() -> str:
+    try:
+        return urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _who(app: Flask) -> tuple[Scope | None, bool]:

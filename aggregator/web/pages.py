@@ -12,8 +12,9 @@ from aggregator.live.feed import Shown, View
 from aggregator.live.rules import GatewayState, State
 from aggregator.scope import Right
 from aggregator.web.gate import right, scope
-from aggregator.web.language import catalogue, language
+from aggregator.web.language import catalogue, language, word
 from aggregator.web.settings import served
+from contract.model.batch import Value
 from contract.model.quality import Quality
 
 pages = Blueprint("pages", __name__)
@@ -55,6 +56,7 @@ def live() -> ResponseReturnValue:
         sections=sections(view),
         alarms=view.alarms,
         names=names(view),
+        zones=zones(view),
         qualities=msgspec.json.encode({int(one): one.name for one in Quality}).decode(),
         words=msgspec.json.encode(catalogue(language())).decode().replace("<", "\\u003c"),
     )
@@ -65,7 +67,7 @@ def live() -> ResponseReturnValue:
 def alarms() -> ResponseReturnValue:
     """The list of alarms alone, when it has changed."""
     view = served().live.feed(scope()).view()
-    return render_template("alarms.html", alarms=view.alarms, names=names(view))
+    return render_template("alarms.html", alarms=view.alarms, names=names(view), zones=zones(view))
 
 
 @pages.get("/parts/gateways")
@@ -94,6 +96,18 @@ def names(view: View) -> dict[str, str]:
     """Names of gateways and signals for the alarm list, by id and uid."""
     found = {gateway.id: gateway.name or gateway.id for gateway in view.structure.gateways}
     return found | {signal.uid: signal.name or signal.uid for signal in view.structure.signals}
+
+
+def zones(view: View) -> dict[str, str]:
+    """Time zone of each gateway: its alarms are told in the time of its site."""
+    return {gateway.id: gateway.zone for gateway in view.structure.gateways}
+
+
+def written(value: Value | None) -> str:
+    """A value as text, before the browser writes it in its own way."""
+    if value is None:
+        return "–"
+    return word(f"value.{value}".lower()) if isinstance(value, bool) else str(value)
 
 
 def quality_key(shown: Shown) -> str:

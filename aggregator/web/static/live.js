@@ -121,7 +121,7 @@ function showGateway(id, state) {
   setText(unsent.querySelector(".count"), state.unsent.toLocaleString(language));
   const trouble = section.querySelector(".trouble");
   const lost = state.lost_devices.length ? t("gateway.devices", { devices: state.lost_devices.join(", ") }) : "";
-  const said = [state.trouble, lost].filter(Boolean).join(" ");
+  const said = [state.trouble, lost].filter(Boolean).join(" · ");
   trouble.hidden = !said;
   setText(trouble.querySelector(".text"), said);
 }
@@ -151,7 +151,8 @@ function showLink() {
 
 function showAll() {
   rows.clear();
-  for (const time of document.querySelectorAll("#alarms time")) setText(time, clock(Number(time.dataset.us)));
+  for (const time of document.querySelectorAll("#alarms time"))
+    setText(time, clock(Number(time.dataset.us), time.dataset.zone || undefined));
   for (const [uid, one] of Object.entries(values)) showValue(uid, one);
   for (const [id, state] of Object.entries(gateways)) showGateway(id, state);
   filter();
@@ -294,19 +295,20 @@ async function drawTrend(row, place, form) {
     place.replaceChildren(line);
   };
   let points = [];
+  let isRead = false;
   const fresh = (one) => {
     if (form) setText(form.querySelector(".current"), `${shown(one?.[0])} ${row.dataset.unit}`);
     if (!one || one[2] === null || row.dataset.type === "text") return;
     const last = points.at(-1);
     if (!last || one[2] > last[0]) points.push([one[2], one[0], one[1]]);
-    draw();
+    if (isRead) draw();
   };
   const draw = () => {
     const now = nowMs() * 1000;
     while (points.length > 1 && points[1][0] < now - SPAN_US) points.shift();
     const usable = points.filter(([, value, quality]) => quality < 128 && value !== null);
     if (!usable.length) return say(t("trend.empty"));
-    place.replaceChildren(trend(points, usable, now, name, row));
+    place.replaceChildren(trend(points, usable, now, name, row, place.clientWidth));
   };
   curves.set(uid, fresh);
   fresh(values[uid]);
@@ -322,14 +324,15 @@ async function drawTrend(row, place, form) {
     const stored = found.before ? [found.before, ...found.samples] : found.samples;
     const end = stored.at(-1)?.[0] ?? 0;
     points = stored.concat(points.filter(([us]) => us > end));
+    isRead = true;
     draw();
   } catch (error) {
     say(t("trend.failed", { text: error.message }));
   }
 }
 
-function trend(points, usable, nowUs, name, row) {
-  const [W, H, L, R, T, B] = [600, 150, 60, 8, 8, 22];
+function trend(points, usable, nowUs, name, row, width) {
+  const [W, H, L, R, T, B] = [Math.max(240, width), 150, 60, 8, 8, 22];
   const NS = "http://www.w3.org/2000/svg";
   const make = (tag, attributes, text) => {
     const one = document.createElementNS(NS, tag);
@@ -344,7 +347,8 @@ function trend(points, usable, nowUs, name, row) {
     high = Math.max(high, Number(value));
   }
   const summary = t("trend.summary", { count: usable.length, low: shown(low), high: shown(high) });
-  if (low === high) [low, high] = [low - 1, high + 1];
+  if (row.dataset.type === "boolean") [low, high] = [0, 1];
+  else if (low === high) [low, high] = [low - 1, high + 1];
   const x = (us) => L + (Math.max(0, us - from) / SPAN_US) * (W - L - R);
   const y = (value) => T + ((high - value) / (high - low)) * (H - T - B);
   const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, class: "trend", role: "img" });
@@ -355,7 +359,7 @@ function trend(points, usable, nowUs, name, row) {
     svg.append(make("text", { x: L - 6, y: y(value) + 4, "text-anchor": "end" }, shown(value)));
   }
   const zone = row.closest("section").dataset.zone;
-  for (const share of [0, 1 / 3, 2 / 3, 1]) {
+  for (const share of W < 400 ? [0, 0.5, 1] : [0, 1 / 3, 2 / 3, 1]) {
     const at = from + SPAN_US * share;
     const anchor = share === 0 ? "start" : share === 1 ? "end" : "middle";
     svg.append(make("text", { x: x(at), y: H - 6, "text-anchor": anchor }, clock(at, zone)));
@@ -443,6 +447,6 @@ document.getElementById("gateways").addEventListener("click", (event) => {
   if (button) open(button.closest("tr"));
 });
 box.addEventListener("input", filter);
-for (const time of document.querySelectorAll("time[data-us]")) setText(time, clock(Number(time.dataset.us)));
+showAll();
 connect();
 setInterval(tick, 1000);
