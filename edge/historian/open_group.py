@@ -196,9 +196,17 @@ def columns_of(records: Sequence[Record], members: Sequence[MemberLayout]) -> tu
 
     Samples are put in order of time; those of one instant stay in the order in which they came.
     """
-    if all(r.batch.signal is None and isinstance(r.batch.time, int) for r in records):
+    numbers = np.array([member.number for member in members], np.int32)
+    if all(_is_poll(r.batch, numbers) for r in records):
         return _shared(records, members)
     return _own(records, members)
+
+
+def _is_poll(batch: Batch, numbers: Int32s) -> bool:
+    """True for a whole poll, be its signals named (as in the row of a standstill) or not."""
+    if not isinstance(batch.time, int):
+        return False
+    return batch.signal is None or np.array_equal(batch.signal, numbers)
 
 
 def _shared(records: Sequence[Record], members: Sequence[MemberLayout]) -> tuple[list[Axis], list[Column]]:

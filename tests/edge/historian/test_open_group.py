@@ -1,5 +1,6 @@
 """From kept batches to columns and segments, against samples counted one by one."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -214,3 +215,23 @@ def test_the_head_is_restated_in_bounded_parts_that_straddle_nothing(rows: int) 
     assert [(first, last) for first, last, _ in parts] == limits
     assert all(len(batch) <= 50_000 for _, _, batch in parts)
     assert sum(len(batch) for _, _, batch in parts) == 7 * rows
+
+
+def test_a_standstill_among_whole_polls_costs_no_more_memory_than_they_do() -> None:
+    members = tuple(MemberLayout(number, Kind.FLOAT64) for number in range(1, 201))
+    bad = np.full(200, Quality.BAD_NOT_RUNNING, np.uint8)
+    named = Batch(1, np.arange(1, 201, dtype=np.int32), 20_500_000, np.full(200, np.nan), bad)
+    polls = [Batch(1, None, row * 1_000_000, np.arange(200.0) + row) for row in range(500)]
+    records = [Record(i + 1, 1, batch) for i, batch in enumerate([*polls[:21], named, *polls[21:]])]
+    tracemalloc.start()
+    try:
+        axes, columns = columns_of(records, members)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 9 * 200 * 501, "a byte of quality and eight of value per sample, and a copy"
+    assert len(axes) == 1
+    assert axes[0].time_us[20:23].tolist() == [20_000_000, 20_500_000, 21_000_000]
+    assert np.isnan(columns[7].values[21])
+    assert columns[7].quality is not None
+    assert columns[7].quality.nonzero()[0].tolist() == [21]
