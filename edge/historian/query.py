@@ -19,7 +19,7 @@ from edge.clock import EARLIEST_US
 from edge.historian.head import Record
 from edge.historian.layout import MemberLayout, Stored
 from edge.historian.open_group import columns_of
-from edge.historian.store import Row, Store, StoreDamaged, StoreTrouble
+from edge.historian.store import BODY_GONE, Row, Store, StoreDamaged, StoreTrouble
 
 RECORDS_AT_ONCE: Final = 256
 INDEX: Final = 0
@@ -55,8 +55,9 @@ def read(store: Store, seq: int, *, deep: bool = False) -> tuple[Row, Segment, b
     row, head, body = found
     if row.checksum(head) != row.crc:
         raise RowDamaged("the row's checksum is wrong")
-    if len(body or b"") != row.body_bytes:
-        raise RowDamaged(f"the body has {len(body or b'')} bytes, not {row.body_bytes}")
+    size = BODY_GONE if body is None else len(body)
+    if size != row.body_bytes:
+        raise RowDamaged(f"the body has {size} bytes, not {row.body_bytes}")
     try:
         segment = Segment(head, body)
         if body is None:
@@ -119,7 +120,7 @@ def records(
 def digests(store: Store, first: int, last: int) -> list[SegmentDigest]:
     """Count and digest of segments first…last, from the rows alone."""
     return [
-        SegmentDigest(row.seq, row.samples, row.digest, 0 if row.body_bytes else 1)
+        SegmentDigest(row.seq, row.samples, row.digest, 0 if row.has_body else 1)
         for row in store.rows(first, last)
     ]
 
@@ -148,7 +149,7 @@ def history(
                 damaged[INDEX] = str(error)
                 rows = []
             parts.extend(
-                _Part(row.t_min_us, row.t_max_us, row.seq, here, None) for row in rows if row.body_bytes
+                _Part(row.t_min_us, row.t_max_us, row.seq, here, None) for row in rows if row.has_body
             )
             unsealed = [r for r in open_records.get(group, ()) if r.position > sealed.get(group, 0)]
             if unsealed:
@@ -304,7 +305,7 @@ def last_values(
         except (StoreDamaged, StoreTrouble) as error:
             damaged[INDEX] = str(error)
             row = None
-        if row is not None and row.body_bytes:
+        if row is not None and row.has_body:
             part = _Part(row.t_min_us, row.t_max_us, row.seq, set(_members(store, row)), None)
             for piece in _pieces(store, part, damaged):
                 _note(newest, piece)

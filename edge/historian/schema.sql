@@ -39,11 +39,11 @@ CREATE TABLE segment (
     t_max_us INTEGER NOT NULL,
     count INTEGER NOT NULL,
     digest INTEGER NOT NULL,    -- 64 bits, stored as signed
-    body_bytes INTEGER NOT NULL,-- 0: the body was let go, the head with its statistics stays
+    body_bytes INTEGER NOT NULL,-- -1: the body was let go, the head with its statistics stays
     crc INTEGER NOT NULL,
     head BLOB NOT NULL,
     body BLOB
 );
 CREATE INDEX segment_time ON segment (acquisition_group, t_max_us, t_min_us, seq);
-CREATE INDEX segment_with_body ON segment (seq, body_bytes) WHERE body_bytes > 0;
+CREATE INDEX segment_with_body ON segment (seq, body_bytes) WHERE body_bytes >= 0;
 PRAGMA user_version = 1;

@@ -55,6 +55,10 @@ class StoreDamaged(Exception):
     """The file is no usable store: set it aside."""
 
 
+BODY_GONE: Final = -1
+"""Bytes of a body that was let go. A body of no bytes is a body: all its columns are constant."""
+
+
 class Row(NamedTuple):
     """One stored segment without its blobs."""
 
@@ -69,6 +73,11 @@ class Row(NamedTuple):
     digest: int
     body_bytes: int
     crc: int
+
+    @property
+    def has_body(self) -> bool:
+        """False once the body was let go and only the statistics are left."""
+        return self.body_bytes != BODY_GONE
 
     def checksum(self, head: bytes) -> int:
         """What `crc` must be."""
@@ -359,10 +368,13 @@ class Store:
         return next(iter(self.rows(seq, seq)), None)
 
     def with_bodies(self, first: int, last: int, limit: int) -> list[tuple[int, int]]:
-        """(seq, bytes of its body) of the lowest of first…last that still have one."""
+        """(seq, bytes of its body) of the lowest of first…last whose body takes room.
+
+        The first condition is that of the index, word by word.
+        """
         query = (
             "SELECT seq, body_bytes FROM segment "
-            "WHERE body_bytes > 0 AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
+            "WHERE body_bytes >= 0 AND body_bytes > 0 AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
         )
         return self._select(query, (first, last, limit))
 
@@ -392,7 +404,7 @@ class Store:
 
     def oldest_us(self, *, with_body: bool) -> int:
         """First time of the segment with the lowest number, of those that still have a body if asked."""
-        which = "WHERE body_bytes > 0" if with_body else ""
+        which = "WHERE body_bytes >= 0" if with_body else ""
         query = f"SELECT t_min_us FROM segment {which} ORDER BY seq LIMIT 1"  # noqa: S608 # one of two above
         return next((int(first) for (first,) in self._select(query)), 0)
 
@@ -430,11 +442,11 @@ class Store:
                 if found is None or found[2] is None:
                     continue
                 row, head, body = found
+                bare = row._replace(body_bytes=BODY_GONE)
                 # A head that is damaged already must not get a checksum that says otherwise.
-                crc = row._replace(body_bytes=0).checksum(head) if row.crc == row.checksum(head) else 0
-                db.execute(
-                    "UPDATE segment SET body = NULL, body_bytes = 0, crc = ? WHERE seq = ?", (crc, seq)
-                )
+                crc = bare.checksum(head) if row.crc == row.checksum(head) else 0
+                query = "UPDATE segment SET body = NULL, body_bytes = ?, crc = ? WHERE seq = ?"
+                db.execute(query, (BODY_GONE, crc, seq))
                 freed += len(body or b"")
         return freed
 

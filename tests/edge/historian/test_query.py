@@ -39,6 +39,28 @@ def test_a_signal_that_moved_to_another_group_keeps_its_history(open_historian: 
     assert read_back(historian, [number]) == expected
 
 
+def test_a_plant_that_stands_still_has_a_history_too(open_historian: Open) -> None:
+    """Where every column is constant a segment's body has no bytes; that is not a body let go."""
+    historian = open_historian()
+    layout = set_up(historian, types={"x": DataType.FLOAT, "y": DataType.BOOLEAN})
+    historian.configure([layout])
+    expected: Counter[Sample] = Counter()
+    for k in range(30):
+        still = Batch(layout.number, None, 1_000_000 * k, np.array([21.5, 1.0]))
+        historian.append(still)
+        expected += samples_of(layout, still)
+        if k in (0, 19):
+            historian.seal(layout.number, 0)
+    assert {row.body_bytes for row in historian._store.rows(1, 9)} == {0}
+    assert read_back(historian, numbers_of(layout)) == expected
+    assert [d.tier for d in historian.digests(1, 9)] == [0, 0]
+    assert historian.verify(deep=True) == []
+    historian.close()
+    again = open_historian()
+    assert again.last_values()[layout.members[0].number].value == 21.5
+    assert read_back(again, numbers_of(layout)) == expected
+
+
 def test_groups_without_a_signal_in_common_are_read_one_after_the_other(open_historian: Open) -> None:
     historian = open_historian()
     layouts = [set_up(historian, uid) for uid in ("a", "b", "c")]

@@ -118,7 +118,7 @@ def test_two_wholly_swapped_rows_are_found(historian: Historian, db: sqlite3.Con
 
 def test_a_body_taken_away_is_not_taken_for_the_ring(historian: Historian, db: sqlite3.Connection) -> None:
     db.execute("UPDATE segment SET body = NULL WHERE seq = 2")
-    db.execute("UPDATE segment SET body = NULL, body_bytes = 0 WHERE seq = 4")
+    db.execute("UPDATE segment SET body = NULL, body_bytes = -1 WHERE seq = 4")
     assert [f.seq for f in historian.verify(deep=False)] == [2, 4]
 
 
