@@ -68,11 +68,13 @@ class Outgoing(NamedTuple):
 class Ingest:
     """Takes what gateways send and says what it holds. One thread at a time.
 
-    `id` names this process in its receipts; random, so that a gateway notices a new one.
+    `id` names this process, or this time of listening, in its receipts; random, so that a gateway
+    notices a new one.
     """
 
     def __init__(self, databases: Databases) -> None:
-        self.id = secrets.randbits(62) | 1
+        self.id = 0
+        self.begin_listening()
         self._databases = databases
         self._scope = process(ACTOR, [Right.INGEST])
         self._waiting: dict[Lane, list[Message]] = {lane: [] for lane in Lane}
@@ -85,6 +87,13 @@ class Ingest:
         self._refusals: list[tuple[str, str]] = []
         self.strangers = 0
         """Messages on topics that are none of ours; the broker lets no gateway write there."""
+
+    def begin_listening(self) -> None:
+        """Take another id, so that gateways begin a session and state their open head again.
+
+        For tail that was said while nobody listened is lost.
+        """
+        self.id = secrets.randbits(62) | 1
 
     @property
     def waiting(self) -> int:

@@ -154,6 +154,7 @@ class Process:
         while True:
             try:
                 async with self._connect() as client:
+                    self._ingest.begin_listening()
                     await client.subscribe(topics.ALL_UP, qos=1)
                     self._client, pause, known_lost = client, RETRY_FIRST_S, False
                     log.info("connected to the broker")

@@ -110,6 +110,15 @@ def test_a_new_process_names_itself_anew(databases: Databases) -> None:
     assert Ingest(databases).id != Ingest(databases).id
 
 
+def test_one_that_did_not_listen_for_a_while_names_itself_anew_too(
+    ingest: Ingest, gateway: FakeGateway
+) -> None:
+    before = ingest.id
+    ingest.begin_listening()
+    (receipt,) = put(ingest, gateway.send(Up.BIRTH, gateway.birth()))
+    assert receipt.ingest == ingest.id != before
+
+
 def test_no_receipt_leaves_while_the_database_is_in_trouble_and_all_come_after(
     ingest: Ingest, gateway: FakeGateway, databases: Databases
 ) -> None:
@@ -507,11 +516,14 @@ def test_a_segment_that_overtakes_another_leaves_the_others_tail_alone(
     put(ingest, gateway.send(Up.BIRTH, gateway.birth()))
     put(ingest, *(gateway.send(Up.TAIL, t) for t in gateway.record(0, 2)))
     early = gateway.seal(0)
-    put(ingest, *(gateway.send(Up.TAIL, t) for t in gateway.record(0, 2)))
+    its_tail = [gateway.send(Up.TAIL, t) for t in gateway.record(0, 2)]
+    put(ingest, *its_tail)
     late = gateway.seal(0)
     assert early is not None
     assert late is not None
     put(ingest, gateway.send(Up.SEGMENT, late))
+    assert tail_positions(databases) == [(1, 1), (2, 2)]
+    put(ingest, *its_tail)
     assert tail_positions(databases) == [(1, 1), (2, 2)]
     put(ingest, gateway.send(Up.SEGMENT, early))
     assert tail_positions(databases) == []
