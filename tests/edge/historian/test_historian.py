@@ -95,6 +95,27 @@ def test_a_restart_numbers_positions_on_even_when_the_head_is_lost(
     assert position > last
 
 
+def test_positions_go_on_behind_a_head_that_is_younger_than_its_store(
+    open_historian: Open, tmp_path: Path
+) -> None:
+    open_historian().close()
+    path = tmp_path / "data" / "store.db"
+    old = path.read_bytes()
+    historian = open_historian()
+    layout = set_up(historian)
+    historian.configure([layout])
+    last = historian.append(batch(layout, 0))
+    historian.close()
+    path.write_bytes(old)  # a copy of yesterday put back
+    again = open_historian()
+    assert set_up(again) == layout
+    again.configure([layout])
+    position = again.append(batch(layout, 1))
+    assert last is not None
+    assert position is not None
+    assert position > last
+
+
 def test_signals_keep_their_numbers_through_rename_reorder_and_insert(open_historian: Open) -> None:
     historian = open_historian()
     first = historian.number_signals(["a", "b", "c"])

@@ -80,6 +80,20 @@ def test_groups_without_a_signal_in_common_are_read_one_after_the_other(open_his
     assert longest <= 10, "segments that do not overlap are given one by one"
 
 
+def test_what_was_sealed_in_the_meantime_is_not_given_twice(open_historian: Open) -> None:
+    """Between a seal's commit and its letting go of the rows, both have them."""
+    historian = open_historian()
+    layout = set_up(historian)
+    historian.configure([layout])
+    for k in range(8):
+        historian.append(batch(layout, k))
+    before = historian._open_records()
+    historian.seal(layout.number, 0)
+    pieces = query.history(historian._store, before, numbers_of(layout), 0, 2**62, {})
+    found = sum(len(piece.time_us) for piece in pieces)
+    assert found == sum(len(batch(layout, k)) for k in range(8))
+
+
 def test_groups_are_joined_through_a_third() -> None:
     found = query._apart({1: {5}, 2: {6}, 3: {5, 6}, 4: {7}})
     assert sorted(sorted(groups) for groups in found) == [[1, 2, 3], [4]]

@@ -77,6 +77,10 @@ def test_then_whole_receipted_segments_from_the_oldest_end(open_historian: Open)
     assert not freed.gave_up
     assert historian.lane().oldest == freed.segments + 1
     assert historian.verify(deep=True) == [], "what was let go is not missing"
+    historian.close()
+    again = open_historian()
+    assert again.lane().oldest == freed.segments + 1
+    assert again.verify(deep=False) == []
 
 
 def test_what_is_owed_goes_last_and_is_told(open_historian: Open) -> None:
