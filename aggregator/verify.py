@@ -20,7 +20,7 @@ from aggregator.config import DataFolder
 from aggregator.db.engine import Connection, DatabaseError, Databases, Engine, check_integrity, reading
 from aggregator.db.migrate import NewerData, open_databases
 from aggregator.history import store as history
-from aggregator.history.store import WholeSegment
+from aggregator.history.store import Epoch, WholeSegment
 from aggregator.ingest import store as keeping
 from aggregator.ingest.store import Kind
 from aggregator.scope import Right, Scope, process
@@ -255,6 +255,8 @@ def _event_fault(scope: Scope, connection: Connection, gateway: str, store: int,
 
 
 def _segment_fault(*, deep: bool) -> _Check:
+    ways: dict[Epoch, tuple[int, set[int]]] = {}
+
     def fault(scope: Scope, connection: Connection, gateway: str, store: int, seq: int) -> str:
         row = history.whole_segment(scope, connection, gateway, store, seq)
         if row is None:
@@ -262,13 +264,17 @@ def _segment_fault(*, deep: bool) -> _Check:
         faults = []
         if row.checksum != row.computed():
             faults.append("the row was changed: its checksum is another")
-        faults += _blob_faults(row, deep=deep)
+        epoch = Epoch(gateway, store, row.group, row.epoch)
+        if epoch not in ways:
+            ways[epoch] = history.way_to(scope, connection, epoch)
+        faults += _blob_faults(row, *ways[epoch], deep=deep)
         return "; ".join(faults)
 
     return fault
 
 
-def _blob_faults(row: WholeSegment, *, deep: bool) -> list[str]:
+def _blob_faults(row: WholeSegment, longest_us: int, members: set[int], *, deep: bool) -> list[str]:
+    """What is wrong with a segment: its bytes, its row beside them, or the way by which queries find it."""
     try:
         segment = Segment(row.head, row.body)
         if row.body is not None:
@@ -284,7 +290,11 @@ def _blob_faults(row: WholeSegment, *, deep: bool) -> list[str]:
         segment.t_min_us,
         segment.t_max_us,
     )
-    return [] if said == found else ["the segment is another one than its row says"]
+    if said != found:
+        return ["the segment is another one than its row says"]
+    if row.t_max_us - row.t_min_us > longest_us or not members.issuperset(segment.signals):
+        return ["queries do not find it: its series or members were changed"]
+    return []
 
 
 def _of_tail(scope: Scope, connection: Connection) -> Iterator[Finding]:

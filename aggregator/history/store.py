@@ -241,7 +241,7 @@ def _columns(row: WholeSegment) -> dict[str, object]:
     return columns
 
 
-def _group(table: Table, row: "WholeSegment | TailRow") -> ColumnElement[bool]:
+def _group(table: Table, row: "WholeSegment | TailRow | Epoch") -> ColumnElement[bool]:
     c = table.c
     return and_(c.gateway == row.gateway, c.store == row.store, c.group_number == row.group)
 
@@ -573,6 +573,14 @@ def whole_segment(
         return None
     row = WholeSegment._make(found)
     return row._replace(digest=to_unsigned(row.digest))
+
+
+@needs(Right.VERIFY)
+def way_to(_scope: Scope, connection: Connection, epoch: Epoch) -> tuple[int, set[int]]:
+    """How a query finds the segments of an epoch: the longest one it reckons with, the signals it knows."""
+    c = member.c
+    query = select(c.number).where(_group(member, epoch), c.epoch == epoch.epoch)
+    return _longest(connection, epoch), set(connection.execute(query).scalars())
 
 
 @needs(Right.VERIFY)

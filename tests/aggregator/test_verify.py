@@ -178,6 +178,23 @@ def test_swapped_bodies_alone(databases: Databases, filled: FakeGateway) -> None
     assert "belongs to another head" in finding.text or "expected" in finding.text
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE series SET longest_us = 0 WHERE gateway = 'gw-1'",
+        "DELETE FROM series WHERE gateway = 'gw-1'",
+        "DELETE FROM member WHERE gateway = 'gw-1' AND number = 1",
+    ],
+)
+def test_segments_that_queries_no_longer_find(
+    databases: Databases, filled: FakeGateway, statement: str
+) -> None:
+    change(databases, statement)
+    found = damages(databases)
+    assert [f.first for f in found] == list(range(1, 11))
+    assert {f.text for f in found} == {"queries do not find it: its series or members were changed"}
+
+
 def test_a_flipped_byte_in_the_file_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gateway = FakeGateway()
     site = Site(tmp_path, [gateway], 1)
