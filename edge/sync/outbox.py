@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
-from contract.wire.receipt import Receipt, SequenceSet
+from contract.wire.receipt import Held, Receipt, SequenceSet
 from contract.wire.records import Lane
 from contract.wire.status import LaneRange
 
@@ -122,12 +122,14 @@ class Outbox:
         return receipt.ingest != self.ingest
 
     def _start(self, receipt: Receipt, now_us: int) -> Settled:
-        backwards = False
-        for lane in Lane:
-            theirs = SequenceSet.of(receipt.held[lane]) if lane in receipt.held else SequenceSet()
-            ours = self.held[lane]
-            backwards |= any(True for first, last in ours.ranges() for _ in theirs.missing(first, last))
-            self.held[lane] = theirs
+        theirs = {lane: SequenceSet.of(receipt.held.get(lane, Held())) for lane in Lane}
+        backwards = any(
+            True
+            for lane in Lane
+            for first, last in self.held[lane].ranges()
+            for _ in theirs[lane].missing(first, last)
+        )
+        self.held = theirs
         self.ingest = receipt.ingest
         self._answered = True
         self._quiet_since_us = now_us

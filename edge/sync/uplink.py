@@ -23,7 +23,7 @@ import msgspec
 from contract.model.config import Uplink as UplinkSettings
 from contract.wire import topics
 from contract.wire.command import Answer, Command
-from contract.wire.envelope import EnvelopeError, pack, unpack
+from contract.wire.envelope import pack, unpack
 from contract.wire.receipt import Receipt, SequenceSet
 from contract.wire.records import EventRecord, Lane, SegmentRecord, Tail
 from contract.wire.status import Applied, Birth, LaneRange, Status
@@ -188,7 +188,7 @@ class Uplink:
                     elif lane is Down.COMMAND:
                         command = unpack(message.payload, Command)
                         commands.create_task(self._execute(client, command))
-                except EnvelopeError as error:
+                except ValueError as error:  # no message of ours, or a receipt whose ranges make no sense
                     log.warning("message on %s refused: %s", message.topic, error)
 
     async def _receive(self, receipt: Receipt) -> None:

@@ -18,7 +18,7 @@ from contract.model.config import Uplink as UplinkSettings
 from contract.wire import topics
 from contract.wire.command import Answer, Command, Outcome, Write
 from contract.wire.envelope import pack, unpack
-from contract.wire.receipt import Receipt, SequenceSet
+from contract.wire.receipt import Held, Receipt, SequenceSet
 from contract.wire.records import EventKind, EventRecord, Lane, SegmentRecord, Tail, pack_tail
 from contract.wire.status import Applied, Birth, LaneRange, Status
 from contract.wire.topics import Down, Up
@@ -269,6 +269,10 @@ def test_nonsense_from_above_ends_nothing(broker: Broker) -> None:
         for payload in (b"", b"\x01", b"\x02" + bytes(40), pack(Status(gateway="x", online=True))):
             for lane in Down:
                 await c._client.publish(topics.down(GATEWAY, lane), payload, qos=1)
+        backwards = Receipt(
+            ingest=1, store=STORE, session=birth.session, held={Lane.EVENT: Held(1, ((9, 3),))}
+        )
+        await c._client.publish(topics.down(GATEWAY, Down.RECEIPT), pack(backwards), qos=1)
         await c.say(session=birth.session, segments=3, events=4)
         await c.until(lambda: stores.held.get(Lane.EVENT) == up_to(4), "still listening")
 
