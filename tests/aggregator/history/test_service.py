@@ -190,6 +190,20 @@ def test_segments_that_overlap_and_come_late_are_found_and_merged(
         ]
 
 
+def test_an_early_segment_that_reaches_far_has_the_last_value(databases: Databases) -> None:
+    gateway = FakeGateway(groups=1, width=1)
+    put(
+        databases,
+        gateway.send(Up.BIRTH, gateway.birth()),
+        segment_of(gateway, 1, [1, 40], [1.0, 2.0], position=1),
+        segment_of(gateway, 2, [5, 6], [3.0, 4.0], position=2),
+        segment_of(gateway, 3, [10, 11], [5.0, 6.0], position=3),
+    )
+    uid = gateway.uid(0, 0)
+    assert last_before(VIEW, databases, [uid], 50) == {uid: Sample(40, 2.0, 0)}
+    assert last_before(VIEW, databases, [uid], 40) == {uid: Sample(11, 6.0, 0)}
+
+
 def test_one_segment_with_a_wild_clock_hides_no_other(databases: Databases) -> None:
     gateway = FakeGateway(groups=1, width=1)
     put(
