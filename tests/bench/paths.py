@@ -28,6 +28,7 @@ from edge.sync.tail import TailBuffer
 
 SIGNALS = 1000
 ROWS = 1024
+NARROW = 61
 RULES = 5000
 START_US = 1_767_225_600_000_000
 BEST_OF = 5
@@ -77,6 +78,9 @@ def _segment(sheet: Sheet) -> None:
     sheet.put("path_seal", samples / seal_s / 1e6, "M samples/s", what)
     sheet.put("path_decode", samples / _best(unpack_all, 1) / 1e6, "M samples/s", what)
     sheet.put("path_column", _best(lambda: Segment.parse(blob).values(500), 20) * 1e6, "us", what)
+    narrow = encode(axes, columns[:NARROW], group=1, epoch=1).blob
+    column_s = _best(lambda: Segment.parse(narrow).values(30), 100)
+    sheet.put("path_column_narrow", column_s * 1e6, "us", f"{NARROW} columns of {ROWS} rows, CPU time")
     sheet.put("path_density", len(blob) / samples, "B/sample", what)
 
 
