@@ -4,7 +4,7 @@ The uplink asks (`edge.sync.uplink.Source`); all answers come from here, so that
 knows neither stores nor devices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from contract.model.config import digest
 from contract.wire.command import Answer, Command
@@ -114,14 +114,20 @@ class Report:
                 found += await g.store_worker.run(g.historian.records, first, last, room)
         return found
 
-    def open_head(self) -> Sequence[Tail]:
-        """The unsealed head, restated."""
+    def open_head(self) -> Iterator[Tail]:
+        """The unsealed head as it is now, restated.
+
+        Each message is packed when it is taken: a whole head takes a small machine most of a
+        second, and the loop has devices to poll meanwhile. What is appended, and what is sealed
+        in between, changes nothing: a new segment ends behind all that is in here.
+        """
         g = self._gateway
-        messages = []
-        for plan in g.groups:
-            for first, last, batch in g.historian.open_batches(plan.number):
-                messages.append(pack_tail(g.historian.store, g.epochs[plan.number], first, last, batch))
-        return messages
+        heads = [(g.epochs[plan.number], g.historian.open_batches(plan.number)) for plan in g.groups]
+        return (
+            pack_tail(g.historian.store, epoch, first, last, batch)
+            for epoch, head in heads
+            for first, last, batch in head
+        )
 
     async def receipted(self, lane: Lane, held: SequenceSet, *, backwards: bool) -> None:
         """The aggregator holds these records; in the store's thread, in order."""
