@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from contract.model.batch import Batch
 from contract.model.config import Configuration, ConfigurationError
-from contract.wire.records import Lane
+from contract.wire.records import EventKind, Lane
 from edge.blocking import Worker
-from edge.clock import Clock
+from edge.clock import Clock, StepWatch
 from edge.config import decode, last_applied, read
 from edge.events import Events
 from edge.flow import Flow, Newest
@@ -120,6 +120,7 @@ class Daemon:
         self._file = file
         self._clock = clock = Clock()
         self._rng = rng = random.Random()
+        self._step_watch = StepWatch(clock.now_us(), clock.monotonic_s())
         self._stop = asyncio.Event()
         self._store_worker = Worker("store")
         self._journal_worker = Worker("journal")
@@ -179,8 +180,7 @@ class Daemon:
             server.close()
             control.path_of(self._folder).unlink(missing_ok=True)
             systemd.stopping()
-            for task in [*running, *self._gateway.device_tasks()]:
-                task.cancel()
+            await _end([*running, *self._gateway.device_tasks()])
         await self._finish()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -229,11 +229,23 @@ class Daemon:
 
     async def _take(self) -> None:
         while True:
-            self._flow.take(await self._queue.get())
+            batch = await self._queue.get()
+            self._look_at_clock()
+            self._flow.take(batch)
+
+    def _look_at_clock(self) -> None:
+        """When the wall clock was set, the alarm engine follows, and its state is saved with the note."""
+        by_us = self._step_watch.look(self._clock.now_us(), self._clock.monotonic_s())
+        if by_us:
+            text = f"the clock was set {'forward' if by_us > 0 else 'back'} by {abs(by_us) / 1e6:.1f} s"
+            log.warning("%s", text)
+            self._flow.engine.shift(by_us)
+            self._events.note(EventKind.SYSTEM, text, actor="")
 
     async def _tick(self) -> None:
         """Delays that run out, and the watchdog: it is fed only while this loop turns."""
         while True:
+            self._look_at_clock()
             self._flow.tick(self._clock.now_us() - GRACE_US)
             systemd.alive()
             await self._clock.sleep_until(self._clock.monotonic_s() + 0.5)
@@ -322,6 +334,15 @@ class Daemon:
         await self._events.flush()
         await self._sync_head()
         log.info("stopped")
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: in Python 3.11 `wait_for` may swallow a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1.0)
 
 
 def start(configuration_file: Path | None, folder: Path) -> int:

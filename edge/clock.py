@@ -10,6 +10,8 @@ from typing import Final
 
 EARLIEST_US: Final = 1_767_225_600_000_000
 """2026-01-01: a wall clock before this has lost its battery and was not set since."""
+STEP_US: Final = 500_000
+"""A smaller difference between two looks is drift, not a clock that was set."""
 
 
 class Clock:
@@ -31,3 +33,19 @@ class Clock:
     async def sleep_until(self, monotonic_s: float) -> None:
         """Return at this monotonic moment, or at the loop's next turn where it is past."""
         await asyncio.sleep(max(0.0, monotonic_s - time.monotonic()))
+
+
+class StepWatch:
+    """Notices that the wall clock was set, by the monotonic one. Pure: both are passed in.
+
+    Differences below `STEP_US` are drift or slewing and are followed in silence.
+    """
+
+    def __init__(self, wall_us: int, monotonic_s: float) -> None:
+        self._offset_us = wall_us - round(monotonic_s * 1e6)
+
+    def look(self, wall_us: int, monotonic_s: float) -> int:
+        """By how much the wall clock was set since the last look, µs; 0 if it was not."""
+        offset_us = wall_us - round(monotonic_s * 1e6)
+        by_us, self._offset_us = offset_us - self._offset_us, offset_us
+        return by_us if abs(by_us) >= STEP_US else 0

@@ -145,8 +145,9 @@ class Process:
             if listening.done():
                 await listening  # it ended by a fault of ours: let it be seen
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            while not listening.done():  # in Python 3.11 `wait_for` may swallow a cancellation
+                listening.cancel()
+                await asyncio.wait([listening], timeout=1.0)
 
     async def _listen(self) -> None:
         """Connect, subscribe, collect; come back after every loss."""

@@ -138,11 +138,12 @@ class Live:
         """End the thread and wake all who watch."""
         self._is_stopped = True
         loop, main = self._loop, self._main
-        if loop is not None and main is not None:
-            with suppress(RuntimeError):  # the loop ended by itself in the meantime
-                loop.call_soon_threadsafe(main.cancel)
-        if self._thread is not None:
-            self._thread.join()
+        while self._thread is not None and self._thread.is_alive():
+            # Again and again: in Python 3.11 `wait_for`, on which aiomqtt stands, may swallow one.
+            if loop is not None and main is not None:
+                with suppress(RuntimeError):  # the loop ended by itself in the meantime
+                    loop.call_soon_threadsafe(main.cancel)
+            self._thread.join(0.5)
         for feed in list(self._feeds.values()):
             feed.close()
 

@@ -196,6 +196,15 @@ class Engine:
         self._tell(self._machine.advance(now_us), events)
         return events
 
+    def shift(self, by_us: int) -> None:
+        """The clock behind the stamps was set by `by_us` (negative: back).
+
+        Delays keep the time they have left and readings are not late for it. Occurrences keep
+        the times they had.
+        """
+        self._machine.shift(by_us)
+        self._readings.shift(by_us)
+
     def next_tick(self) -> int | None:
         """When `tick` has something to do; None: not before the next reading."""
         if self._leaving:

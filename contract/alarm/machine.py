@@ -188,6 +188,11 @@ class Machine:
         self._act(rule, _ACKNOWLEDGE, time_us, changes)
         return changes
 
+    def shift(self, by_us: int) -> None:
+        """The clock was set by `by_us`: delays under way keep the time they have left."""
+        self.pending = {rule: due + by_us for rule, due in self.pending.items()}
+        self._reindex()
+
     def next_due(self) -> int | None:
         """When the next delay runs out."""
         while self._heap and self.pending.get(self._heap[0][1]) != self._heap[0][0]:

@@ -113,6 +113,11 @@ class Readings:
         self._newest = int(judged.max(initial=NEVER))
         self._bear(slots)
 
+    def shift(self, by_us: int) -> None:
+        """The clock was set by `by_us`: what was judged moves along, so that nothing new is late."""
+        self.judged[self.judged != NEVER] += by_us
+        self._newest = int(self.judged.max(initial=NEVER))
+
     def shape(self, batch: Batch) -> Shape:
         """The shape of a batch; the same one while a group's batches name their signals by one array."""
         numbers = batch.signal

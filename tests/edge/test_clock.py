@@ -5,7 +5,7 @@ import time
 
 from fakes.clock import FakeClock
 
-from edge.clock import EARLIEST_US, Clock
+from edge.clock import EARLIEST_US, Clock, StepWatch
 
 
 def test_the_clock_tells_the_machines_time() -> None:
@@ -61,3 +61,18 @@ def test_the_fake_clock_wakes_sleepers_each_at_its_moment() -> None:
         assert woken[-1] == (3.0, 3.0)
 
     asyncio.run(run())
+
+
+def test_a_step_of_the_wall_clock_is_told_once_and_drift_is_not() -> None:
+    watch = StepWatch(1_000_000_000, 10.0)
+    assert watch.look(1_001_000_000, 11.0) == 0
+    assert watch.look(1_002_300_000, 12.0) == 0, "0.3 s is a clock being slewed"
+    assert watch.look(1_003_300_000 - 3_600_000_000, 13.0) == -3_600_000_000
+    assert watch.look(1_004_300_000 - 3_600_000_000, 14.0) == 0
+    assert watch.look(1_005_300_000, 15.0) == 3_600_000_000
+
+
+def test_slow_drift_never_adds_up_to_a_step() -> None:
+    watch = StepWatch(0, 0.0)
+    steps = [watch.look(round(s * 1_000_500), float(s)) for s in range(10_000)]
+    assert set(steps) == {0}
