@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from contract.model.config import Configuration, ConfigurationError, Device, Fault, parse
-from contract.model.signal import Signal
+from contract.model.signal import DataType, Signal
 from edge import drivers
 from edge.clock import Clock
 from edge.drivers.driver import ConfigError, Driver, Point, PointGroup
@@ -72,37 +72,61 @@ def decode(data: bytes, *, is_yaml: bool = False) -> object:
 
 
 def check(document: object) -> Configuration:
-    """Configuration in a decoded document, drivers' settings and addresses included."""
-    configuration = parse(document)
-    faults = list(_driver_faults(configuration))
-    if faults:
+    """Configuration in a decoded document, drivers' settings and addresses included.
+
+    Raises:
+        ConfigurationError: with the faults of all of them; what is wrong in one place hides none in another.
+    """
+    configuration = None
+    faults: list[Fault] = []
+    try:
+        configuration = parse(document)
+    except ConfigurationError as error:
+        faults.extend(error.faults)
+    faults.extend(_driver_faults(document))
+    if configuration is None or faults:
         raise ConfigurationError(faults)
     return configuration
 
 
-def _driver_faults(c: Configuration) -> Iterator[Fault]:
-    for uid, device in c.devices.items():
-        path = f"$.devices.{uid}"
-        try:
-            drivers.parse_settings(device.driver, device.settings, f"{path}.settings")
-        except ConfigError as error:
-            yield Fault(f"{path}.driver", str(error))
+def _driver_faults(document: object) -> Iterator[Fault]:
+    """What drivers refuse, as far as the document lets them be asked; the rest is `parse`'s to say."""
+    devices, groups = _entries(document, "devices"), _entries(document, "groups")
+    known: dict[str, str] = {}
+    for uid, device in devices.items():
+        driver, settings = device.get("driver"), device.get("settings", {})
+        if not isinstance(driver, str) or not isinstance(settings, dict):
             continue
+        try:
+            known[uid] = driver
+            drivers.parse_settings(driver, settings, f"$.devices.{uid}.settings")
+        except ConfigError as error:
+            yield Fault(f"$.devices.{uid}.driver", str(error))
+            del known[uid]
         except ConfigurationError as error:
             yield from error.faults
-        for group in c.groups_of(uid):
-            for signal_uid in c.signals_of(group):
-                signal = c.signals[signal_uid]
-                try:
-                    drivers.parse_address(
-                        device.driver,
-                        signal.address,
-                        signal.type,
-                        writable=signal.writable,
-                        path=f"$.signals.{signal_uid}.address",
-                    )
-                except ConfigurationError as error:
-                    yield from error.faults
+    for uid, signal in _entries(document, "signals").items():
+        device_uid = str(groups.get(str(signal.get("group")), {}).get("device"))
+        address, kind = signal.get("address", {}), signal.get("type", DataType.FLOAT)
+        if device_uid in known and isinstance(address, dict) and kind in list(DataType):
+            try:
+                drivers.parse_address(
+                    known[device_uid],
+                    address,
+                    DataType(kind),
+                    writable=signal.get("writable") is True,
+                    path=f"$.signals.{uid}.address",
+                )
+            except ConfigurationError as error:
+                yield from error.faults
+
+
+def _entries(document: object, name: str) -> dict[str, dict[str, Any]]:
+    """Entries of one of the document's tables that have the shape of one."""
+    table = document.get(name) if isinstance(document, dict) else None
+    if not isinstance(table, dict):
+        return {}
+    return {str(uid): entry for uid, entry in table.items() if isinstance(entry, dict)}
 
 
 def compile_groups(

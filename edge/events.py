@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from contract.model.system_message import text as system_text
-
 from contract.alarm.engine import AlarmEvent
 from contract.model.message import Message, Source
+from contract.model.system_message import text as system_text
 from contract.wire.records import EventKind, EventRecord
 from edge.blocking import Worker
 from edge.clock import Clock
@@ -24,6 +23,7 @@ log = logging.getLogger(__name__)
 
 WAITING_MAX: Final = 100_000
 RETRY_S: Final = 2.0
+RECORDING_FAULT: Final = 9050000
 
 
 class Events:
@@ -135,7 +135,7 @@ class Events:
 
     async def flush(self) -> bool:
         """Write all that waits, with the engine's state of this moment; False if the card refused."""
-        records = list(self._waiting)
+        records, lost_before = list(self._waiting), self.lost
         state = self._engine_state()
         await self._sync_head()
         try:
@@ -147,8 +147,11 @@ class Events:
             return False
         if self.trouble:
             log.warning("journal: writes again, %d events caught up", len(records))
+            lost = f", the {self.lost} oldest are lost" if self.lost else ""
+            detail = f"{self.trouble}; it writes again, {len(records)} events waited in memory{lost}"
+            self.system(RECORDING_FAULT, detail=detail)
             self.trouble = ""
-        for _ in records:
+        for _ in range(len(records) - (self.lost - lost_before)):  # what was pushed out meanwhile is gone
             self._waiting.popleft()
         self._written()
         return True

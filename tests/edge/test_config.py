@@ -52,6 +52,39 @@ def test_five_faults_of_the_drivers_are_all_named_with_path_value_and_way_out() 
     assert "there are modbus, simulation" in faults["$.devices.old.driver"]
 
 
+def test_a_fault_of_one_kind_hides_none_of_another() -> None:
+    broken = document()
+    broken["devices"]["plc"]["settings"]["port"] = 70_000
+    broken["groups"]["slow"]["device"] = "nobody"
+    broken["signals"]["t1"]["address"]["register"] = 70_000
+    broken["signals"]["t2"]["scaling"] = {"divisor": 0}
+    dangling = {
+        "$.devices.plc.settings.port",
+        "$.groups.slow.device",
+        "$.signals.t1.address.register",
+        "$.signals.t2.scaling.divisor",
+    }
+    assert set(faults_of(broken)) == dangling
+    broken["groups"]["fast"]["cycle_s"] = "often"
+    assert set(faults_of(broken)) == dangling | {"$.groups.fast.cycle_s"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"devices": 1, "groups": [], "signals": {"a": 1}},
+        {"devices": {"d": {"driver": 5}, "e": {"driver": "modbus", "settings": 5}}},
+        {
+            "devices": {"d": {"driver": "modbus", "settings": {"host": "h"}}},
+            "groups": {"g": {"device": ["d"]}, "h": {"device": "d"}},
+            "signals": {"a": {"group": {}}, "b": {"group": "g"}, "c": {"group": "h", "type": ["float"]}},
+        },
+    ],
+)
+def test_a_document_of_an_odd_shape_is_refused_like_any_other(odd: dict[str, Any]) -> None:
+    assert faults_of(odd)
+
+
 def test_a_file_that_is_no_document_at_all_says_so(tmp_path: Path) -> None:
     for name, content in (("a.json", b"{"), ("b.yaml", b"a: [1"), ("c.json", b"\xff\xfe"), ("d.json", b"[]")):
         (tmp_path / name).write_bytes(content)

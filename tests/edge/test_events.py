@@ -133,9 +133,13 @@ def test_what_the_card_refuses_waits_and_is_written_when_it_takes_it_again(tmp_p
         rig.events.alarms([raised(6)])
         assert await rig.events.flush()
         assert rig.events.trouble == ""
+        assert await rig.events.flush()
 
     rig = run(tmp_path, story)
-    assert [r.occurrence_us for r in rig.journal.recent(9)] == [6, 5]
+    told, *alarms = rig.journal.recent(9)
+    assert [r.occurrence_us for r in alarms] == [6, 5]
+    assert told.number == 9050000
+    assert "full; it writes again, 2 events waited in memory" in told.text
     rig.journal.close()
 
 
