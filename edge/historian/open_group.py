@@ -20,6 +20,8 @@ from edge.historian.head import Record, concatenate, named
 from edge.historian.layout import MemberLayout
 
 RESTATED_ROWS: Final = 50_000
+SORTED_ROWS: Final = 32_768
+"""Samples that are sorted by signal at once: a few scratch arrays of 256 KiB."""
 
 
 class OpenGroup:
@@ -236,42 +238,87 @@ def _shared(records: Sequence[Record], members: Sequence[MemberLayout]) -> tuple
 
 def _own(records: Sequence[Record], members: Sequence[MemberLayout]) -> tuple[list[Axis], list[Column]]:
     """Events and parts of polls: the samples of each signal, with an axis per set of instants."""
-    numbers = np.array([member.number for member in members], np.int32)
-    joined = concatenate([r.batch for r in records], [numbers] * len(records))
-    signal, time, quality = named(joined, numbers), joined.times(), joined.quality
-    order = np.argsort(signal, kind="stable")
-    by_time = _order(time)
-    if by_time is not None:
-        order = by_time[np.argsort(signal[by_time], kind="stable")]
-    signal, time, values = signal[order], time[order], joined.value[order]
-    quality = None if quality is None else quality[order]
-    exact: dict[int, int | str] = {}
-    if joined.exact:
-        place_of = np.empty(len(order), np.int64)
-        place_of[order] = np.arange(len(order))
-        exact = {int(place_of[row]): value for row, value in joined.exact}
     kind_of = {member.number: member.kind for member in members}
+    sorted_ = _by_signal(records, np.array([member.number for member in members], np.int32))
     axes: list[Axis] = []
     known: dict[bytes, int] = {}
     columns = []
-    starts = np.flatnonzero(np.diff(signal, prepend=signal[:1] - 1))
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(signal)], strict=True):
-        own_time = time[start:end]
-        key = own_time.tobytes()
+    for number, start, end in sorted_.runs:
+        time, values = sorted_.time[start:end], sorted_.value[start:end]
+        quality = None if sorted_.quality is None else sorted_.quality[start:end]
+        exact: Mapping[int, int | str] = {}
+        if sorted_.exact:
+            exact = {row - start: sorted_.exact[row] for row in range(start, end) if row in sorted_.exact}
+        order = _order(time)
+        if order is not None:
+            time, values = time[order], values[order]
+            quality = None if quality is None else quality[order]
+            if exact:
+                exact = {new: exact[old] for new, old in enumerate(order.tolist()) if old in exact}
+        key = time.tobytes()
         if key not in known:
             known[key] = len(axes)
-            axes.append(Axis(own_time, _cycle_us(own_time)))
-        number = int(signal[start])
-        columns.append(
-            _column(
-                MemberLayout(number, kind_of.get(number, Kind.FLOAT64)),
-                known[key],
-                values[start:end],
-                None if quality is None else quality[start:end],
-                {row - start: exact[row] for row in range(start, end) if row in exact} if exact else {},
-            )
-        )
+            axes.append(Axis(time, _cycle_us(time)))
+        member = MemberLayout(number, kind_of.get(number, Kind.FLOAT64))
+        columns.append(_column(member, known[key], values, quality, exact))
     return axes, columns
+
+
+class _Sorted(NamedTuple):
+    """Samples by signal; within a signal in the order in which they came. `runs`: (signal, start, end)."""
+
+    runs: list[tuple[int, int, int]]
+    time: Int64s
+    value: Float64s
+    quality: UInt8s | None
+    exact: dict[int, int | str]
+
+
+def _by_signal(records: Sequence[Record], numbers: Int32s) -> _Sorted:
+    """Samples of records sorted by signal, some at a time: there may be a million of them.
+
+    1. Count the samples of each signal, which says where each one's begin. 2. Put those of a few
+    records in their places, then those of the next.
+    """
+    counts = np.bincount(np.concatenate([named(r.batch, numbers) for r in records]))
+    starts = np.cumsum(counts) - counts
+    runs = [(int(n), int(starts[n]), int(starts[n] + counts[n])) for n in np.flatnonzero(counts)]
+    time, value = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.float64)
+    quality: UInt8s | None = None
+    if any(r.batch.quality is not None for r in records):
+        quality = np.zeros(len(value), np.uint8)
+    exact: dict[int, int | str] = {}
+    free = starts.copy()
+    for part in _portions(records):
+        joined = concatenate([r.batch for r in part], [numbers] * len(part))
+        signal = named(joined, numbers)
+        order = np.argsort(signal, kind="stable")
+        signal = signal[order]
+        here = np.bincount(signal, minlength=len(counts))
+        place = free[signal] + np.arange(len(signal)) - (np.cumsum(here) - here)[signal]
+        free += here
+        time[place], value[place] = joined.times()[order], joined.value[order]
+        if quality is not None and joined.quality is not None:
+            quality[place] = joined.quality[order]
+        if joined.exact:
+            place_of = np.empty(len(order), np.int64)
+            place_of[order] = place
+            exact.update((int(place_of[row]), one) for row, one in joined.exact)
+    return _Sorted(runs, time, value, quality, exact)
+
+
+def _portions(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Records in order, SORTED_ROWS rows at a time or one record that has more."""
+    part: list[Record] = []
+    rows = 0
+    for record in records:
+        if part and rows + len(record.batch) > SORTED_ROWS:
+            yield part
+            part, rows = [], 0
+        part.append(record)
+        rows += len(record.batch)
+    if part:
+        yield part
 
 
 def _order(time: Int64s) -> Int64s | None:

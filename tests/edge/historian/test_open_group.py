@@ -13,6 +13,7 @@ from contract.model.batch import Batch
 from contract.model.quality import Quality
 from contract.segment.decode import Segment
 from contract.segment.layout import Kind
+from edge.historian import open_group
 from edge.historian.head import Record
 from edge.historian.layout import MemberLayout
 from edge.historian.open_group import OpenGroup, columns_of, pack, restate
@@ -64,8 +65,9 @@ def histories(draw: st.DrawFn) -> list[Record]:
     return records
 
 
-@given(histories())
-def test_each_sample_is_in_the_segments_exactly_once(records: list[Record]) -> None:
+@pytest.mark.parametrize("at_once", [open_group.SORTED_ROWS, 4])
+@given(records=histories())
+def test_each_sample_is_in_the_segments_exactly_once(at_once: int, records: list[Record]) -> None:
     expected: Counter[Sample] = Counter()
     for _, _, batch in records:
         times = batch.times().tolist()
@@ -74,7 +76,9 @@ def test_each_sample_is_in_the_segments_exactly_once(records: list[Record]) -> N
             mark = 0 if batch.quality is None else int(batch.quality[row])
             # Through the array, for tolist() keeps a NaN's payload as struct does.
             expected[signal, times[row], plain(value), mark] += 1
-    assert unpacked(records, FLOATS) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(open_group, "SORTED_ROWS", at_once)
+        assert unpacked(records, FLOATS) == expected
 
 
 def test_polls_share_one_axis_and_parts_of_polls_one_per_set_of_instants() -> None:
@@ -90,12 +94,31 @@ def test_polls_share_one_axis_and_parts_of_polls_one_per_set_of_instants() -> No
     assert [c.axis for c in columns] == [0, 1, 0]
 
 
-def test_samples_of_one_instant_stay_in_the_order_in_which_they_came() -> None:
+@pytest.mark.parametrize("at_once", [open_group.SORTED_ROWS, 2])
+def test_samples_of_one_instant_stay_in_the_order_in_which_they_came(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_group, "SORTED_ROWS", at_once)
     one = np.array([4], np.int32)
     values = [5.0, 3.0, 4.0, 1.0]
     records = [Record(k, 1, Batch(1, one, 10 if k else 11, np.array([v]))) for k, v in enumerate(values)]
     _, (column,) = columns_of(records, FLOATS)
     assert list(column.values) == [3.0, 4.0, 1.0, 5.0]
+
+
+@pytest.mark.parametrize("at_once", [open_group.SORTED_ROWS, 2])
+def test_exact_values_stay_with_their_instants_when_those_are_put_in_order(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_group, "SORTED_ROWS", at_once)
+    big = 2**60
+    records = [
+        Record(k, 1, Batch(1, np.array([9, 4], np.int32), time, np.zeros(2), None, exact))
+        for k, (time, exact) in enumerate([(30, ((1, big + 30),)), (10, ((1, big + 10),)), (20, ())])
+    ]
+    axes, columns = columns_of(records, (MemberLayout(4, Kind.INT64), MemberLayout(9, Kind.INT64)))
+    assert [list(c.values) for c in columns] == [[big + 10, 0, big + 30], [0, 0, 0]]
+    assert [axis.time_us.tolist() for axis in axes] == [[10, 20, 30]]
 
 
 def column_of(
@@ -235,3 +258,18 @@ def test_a_standstill_among_whole_polls_costs_no_more_memory_than_they_do() -> N
     assert np.isnan(columns[7].values[21])
     assert columns[7].quality is not None
     assert columns[7].quality.nonzero()[0].tolist() == [21]
+
+
+def test_parts_of_polls_take_little_more_memory_than_their_samples() -> None:
+    members = tuple(MemberLayout(number, Kind.FLOAT64) for number in range(1, 201))
+    kept = np.arange(1, 200, dtype=np.int32)  # one signal lay still
+    records = [Record(row, 1, Batch(1, kept, row * 1_000_000, np.arange(199.0) + row)) for row in range(2000)]
+    tracemalloc.start()
+    try:
+        _, columns = columns_of(records, members)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    samples = 199 * 2000
+    assert sum(len(column.values) for column in columns) == samples
+    assert peak < 32 * samples, "16 bytes of time and value, the rest passes by"
