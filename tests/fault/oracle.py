@@ -111,7 +111,7 @@ def judge(
     total = Verdict([], 0, 0, 0, 0, 0)
     for group, found in given.items():
         expected = _expected(log, group.unit)
-        excused = {_last_before(expected, gap.at_us) for gap in gaps}
+        excused = {last_before(expected.cycle, expected.time_us, gap.at_us) for gap in gaps}
         due = (expected.time_us >= from_us + NEAR_US) & (expected.time_us <= until_us)
         for stay in owed_elsewhere:
             due &= ~(
@@ -134,10 +134,14 @@ def _expected(log: Sequence[Served], unit: int) -> Expected:
     )
 
 
-def _last_before(expected: Expected, at_us: int) -> int:
-    """The last cycle served before an instant."""
-    i = int(np.searchsorted(expected.time_us, at_us, "right")) - 1
-    return int(expected.cycle[i]) if i >= 0 else -1
+def last_before(
+    cycle: np.ndarray[tuple[int], np.dtype[np.int64]],
+    time_us: np.ndarray[tuple[int], np.dtype[np.int64]],
+    at_us: int,
+) -> int:
+    """The last cycle served before an instant; -1: none."""
+    i = int(np.searchsorted(time_us, at_us, "right")) - 1
+    return int(cycle[i]) if i >= 0 else -1
 
 
 def _of_signal(
