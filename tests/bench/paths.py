@@ -22,6 +22,7 @@ from contract.wire.envelope import pack
 from contract.wire.records import pack_tail
 from edge.config import compile_groups, read
 from edge.flow import Flow, Newest
+from edge.historian.head import encode as head_record
 from edge.historian.head_files import HeadFiles
 from edge.signals.plan import Plan
 from edge.sync.tail import TailBuffer
@@ -152,6 +153,8 @@ def _head_and_tail(sheet: Sheet) -> None:
         head = HeadFiles(Path(folder), 1, 1)
         append_s = _best(lambda: head.append(1, batch(None)), 200)
         head.close()
+    record = head_record(1, 1, 1, batch(None))
+    sheet.put("path_head_bytes", len(record) / SIGNALS, "B/sample", what)
     sheet.put("path_head_append", append_s * 1e6, "us", f"{what}; write, no fdatasync")
     named = np.arange(SIGNALS, dtype=np.int32)
     size = len(pack(pack_tail(1, 1, 1, 1, batch(named))))
