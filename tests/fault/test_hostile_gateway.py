@@ -17,13 +17,15 @@ import pytest
 import zstandard
 from fakes.broker import HOST
 from fakes.gateway import FakeGateway, Sent
+from fakes.processes import wait_until
 from fault.proof import all_arrives
-from fault.rig import Rig, running_rig
+from fault.rig import Rig, now_us, running_rig
 
 from contract.segment.layout import MAGIC, PREAMBLE, VERSION
 from contract.wire import topics
 from contract.wire.envelope import pack, unpack
 from contract.wire.records import SegmentRecord, Tail
+from contract.wire.status import SignalNumber
 from contract.wire.topics import Up
 
 pytestmark = pytest.mark.fault
@@ -157,3 +159,16 @@ def test_bombs_giants_and_flipped_bits_of_a_valid_gateway_disturb_nobody(tmp_pat
         assert {one["gateway"] for one in quarantine} == {EVIL}
         lanes = {one["where"].rpartition("/up/")[2] for one in quarantine if "/up/" in one["where"]}
         assert lanes == set(Up)
+
+
+@pytest.mark.xfail(reason="a birth moves a signal of another gateway to the one that claims it, unasked")
+def test_a_gateway_that_claims_the_signals_of_another_gets_none_of_them(tmp_path: Path) -> None:
+    with running_rig(tmp_path, random.Random(5)) as rig:
+        rig.start()
+        birth = msgspec.structs.replace(
+            FakeGateway(EVIL).birth(), time_us=now_us(), signals=(SignalNumber(1, "fast.0"),)
+        )
+        asyncio.run(send(rig, iter([Sent(topics.up(EVIL, Up.BIRTH), pack(birth))])))
+        served = rig.served.read_bytes().count(b"\n")
+        wait_until(lambda: rig.served.read_bytes().count(b"\n") > served + 30, "more is served")
+        all_arrives(rig, timeout_s=10.0)
