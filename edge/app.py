@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from contract.alarm.snapshot import SnapshotError
 from contract.model.batch import Batch
 from contract.model.config import Configuration, ConfigurationError
 from contract.wire.records import EventKind, Lane
@@ -45,6 +46,9 @@ QUEUE_BATCHES: Final = 64
 HOUSEKEEPING_S: Final = 1.0
 MEASURE_TURNS: Final = 10
 CHECKPOINT_TURNS: Final = 60
+TELL_AGAIN_S: Final = 3600.0
+"""Between two system messages about data that had to be given up."""
+ALARM_ERROR: Final = 9020000
 GRACE_US: Final = 1_000_000
 """How far delays lag behind the clock, so that a late sample is still judged before they run out."""
 
@@ -122,6 +126,8 @@ class Daemon:
         self._rng = rng = random.Random()
         self._step_watch = StepWatch(clock.now_us(), clock.monotonic_s())
         self._stop = asyncio.Event()
+        self._given_up = 0
+        self._told_full_s = -TELL_AGAIN_S
         self._store_worker = Worker("store")
         self._journal_worker = Worker("journal")
         stack.callback(self._journal_worker.close)
@@ -133,12 +139,10 @@ class Daemon:
         stack.callback(self._journal.close)
 
         self._queue: asyncio.Queue[Batch] = asyncio.Queue(QUEUE_BATCHES)
-        tail = TailBuffer(self._historian.store)
         self._events = Events(
             self._journal, self._journal_worker, clock, self._sync_head, self._engine_state, self._poke
         )
-        self._flow = Flow(self._historian, tail, Newest(), self._events.alarms)
-        self._tail = tail
+        self._flow = Flow(self._historian, Newest(), self._events.alarms)
         parts = Parts(
             folder=folder,
             clock=clock,
@@ -147,7 +151,6 @@ class Daemon:
             journal=self._journal,
             store_worker=self._store_worker,
             journal_worker=self._journal_worker,
-            tail=tail,
             flow=self._flow,
             events=self._events,
             queue=self._queue,
@@ -158,6 +161,8 @@ class Daemon:
         report = Report(self._gateway, commands, program())
         for settings in configuration.uplinks:
             outbox = Outbox(self._historian.store, held)
+            tail = TailBuffer(self._historian.store)
+            self._flow.tails.append(tail)
             identity = Identity(configuration.gateway.id, folder / "identity")
             uplink = Uplink(identity, settings, report, outbox, tail, clock, rng)
             self._gateway.uplinks.append(uplink)
@@ -198,10 +203,14 @@ class Daemon:
         await self._gateway.prepare(self._configuration)
         checkpoint = self._journal.last_checkpoint()
         if checkpoint is not None:
-            self._flow.engine.restore(checkpoint.snapshot)
+            try:
+                self._flow.engine.restore(checkpoint.snapshot)
+            except SnapshotError as error:
+                self._events.system(ALARM_ERROR, detail=f"the saved state of the alarms is lost: {error}")
         for position, batch in self._historian.replayed(checkpoint.position if checkpoint else 0):
             self._flow.position = position
             self._flow.judge(batch)
+        self._flow.follow_clock(self._clock.now_us())
         self._gateway.mark_standstill(before)
         await self._gateway.start()
         if refused is not None:
@@ -231,7 +240,7 @@ class Daemon:
         while True:
             batch = await self._queue.get()
             self._look_at_clock()
-            self._flow.take(batch)
+            self._flow.take(batch, self._clock.now_us())
 
     def _look_at_clock(self) -> None:
         """When the wall clock was set, the alarm engine follows, and its state is saved with the note."""
@@ -280,21 +289,26 @@ class Daemon:
                 await self._checkpoint()
 
     async def _seal(self) -> None:
-        for group in self._historian.seal_due(self._clock.now_us()):
-            self._tail.end_segment(group, self._historian.end_of(group))
+        due = self._historian.seal_due(self._clock.now_us())
+        for group in due:  # all before the first wait: a tail message may leave at any
+            self._flow.end_segment(group, self._historian.end_of(group))
+        for group in due:
             if await self._store_worker.run(self._historian.seal, group, self._clock.now_us()):
                 self._poke()
             freed = await self._store_worker.run(self._historian.retain, self._clock.now_us())
-            if freed.gave_up:
-                what = f"{freed.unreceipted_bodies + freed.unreceipted_segments} segments not yet sent"
-                self._events.system(DATA_ERROR, detail=f"the card is full; gave up {what}")
+            self._given_up += freed.unreceipted_bodies + freed.unreceipted_segments
 
     def _tell_trouble(self) -> None:
-        for text in [*self._historian.reports, *self._journal.reports]:
-            log.warning("%s", text)
+        for reports in (self._historian.reports, self._journal.reports):
+            while reports:  # the store's thread may add to it meanwhile
+                text = reports.pop(0)
+                log.warning("%s", text)
+                self._events.system(DATA_ERROR, detail=text)
+        now_s = self._clock.monotonic_s()
+        if self._given_up and now_s >= self._told_full_s + TELL_AGAIN_S:
+            text = f"the card is full; gave up {self._given_up} segments that were not sent yet"
             self._events.system(DATA_ERROR, detail=text)
-        self._historian.reports.clear()
-        self._journal.reports.clear()
+            self._given_up, self._told_full_s = 0, now_s
         if self._historian.trouble != self._gateway.trouble_told:
             self._gateway.trouble_told = self._historian.trouble
             if self._historian.trouble:
@@ -330,19 +344,25 @@ class Daemon:
     async def _finish(self) -> None:
         """In order: what the devices gave, judged and kept; events; the head on the card."""
         while not self._queue.empty():
-            self._flow.take(self._queue.get_nowait())
+            self._flow.take(self._queue.get_nowait(), self._clock.now_us())
         await self._events.flush()
         await self._sync_head()
         log.info("stopped")
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: in Python 3.11 `wait_for` may swallow a cancellation."""
+    """Cancel until all have ended, from the second time on with everything below them.
+
+    In Python 3.11 `wait_for`, on which aiomqtt stands, may swallow a cancellation, and a
+    TaskGroup cancels its members once only.
+    """
     left = set(tasks)
+    doomed: set[asyncio.Task[Any]] = set(left)
     while left:
-        for task in left:
+        for task in doomed:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=1.0)
+        doomed = asyncio.all_tasks() - {asyncio.current_task()}
 
 
 def start(configuration_file: Path | None, folder: Path) -> int:

@@ -47,6 +47,8 @@ class Events:
         self._waiting: deque[EventRecord] = deque()
         self._wake = asyncio.Event()
         self._counter = 0
+        self._put_total = self._written_total = 0
+        self._turn = asyncio.Event()
         self.messages: Mapping[str, Message] = {}
         self.lost = 0
         self.trouble = ""
@@ -123,7 +125,22 @@ class Events:
             self._waiting.popleft()
             self.lost += 1
         self._waiting.append(record)
+        self._put_total += 1
         self._wake.set()
+
+    async def settle(self) -> bool:
+        """True once all that was put in so far stands in the journal; False if the card refuses it."""
+        target = self._put_total
+        while self._written_total < target:
+            turn = self._turn
+            await turn.wait()
+            if self.trouble:
+                return False
+        return True
+
+    def _turned(self) -> None:
+        self._turn.set()
+        self._turn = asyncio.Event()
 
     async def run(self) -> None:
         """Write what comes, for ever."""
@@ -135,7 +152,7 @@ class Events:
 
     async def flush(self) -> bool:
         """Write all that waits, with the engine's state of this moment; False if the card refused."""
-        records, lost_before = list(self._waiting), self.lost
+        records, lost_before, put_before = list(self._waiting), self.lost, self._put_total
         state = self._engine_state()
         await self._sync_head()
         try:
@@ -144,6 +161,7 @@ class Events:
             if not self.trouble:
                 log.warning("journal: %s; %d events wait in memory", error, len(records))
             self.trouble = str(error)
+            self._turned()
             return False
         if self.trouble:
             log.warning("journal: writes again, %d events caught up", len(records))
@@ -153,6 +171,8 @@ class Events:
             self.trouble = ""
         for _ in range(len(records) - (self.lost - lost_before)):  # what was pushed out meanwhile is gone
             self._waiting.popleft()
+        self._written_total = max(self._written_total, put_before)
+        self._turned()
         self._written()
         return True
 

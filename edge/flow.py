@@ -8,6 +8,7 @@ Runs in the event loop, one batch at a time, and never waits: disk and link come
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from contract.alarm.engine import AlarmEvent, Engine
@@ -71,11 +72,9 @@ class Newest:
 class Flow:
     """Plans, engine and head of the configuration in force."""
 
-    def __init__(
-        self, head: Head, tail: TailBuffer, newest: Newest, record: Callable[[list[AlarmEvent]], None]
-    ) -> None:
+    def __init__(self, head: Head, newest: Newest, record: Callable[[list[AlarmEvent]], None]) -> None:
         self._head = head
-        self._tail = tail
+        self.tails: list[TailBuffer] = []
         self._record = record
         self.newest = newest
         self.plans: Mapping[int, Plan] = {}
@@ -83,11 +82,19 @@ class Flow:
         self.samples = 0
         self.position = 0
 
-    def take(self, batch: Batch) -> None:
-        """One batch of raw readings from a driver; batches of a group no longer configured are dropped."""
+    def take(self, batch: Batch, now_us: int) -> None:
+        """One batch of raw readings from a driver; what is no longer configured is dropped.
+
+        A poll that was stamped before the clock was set back would be ahead of all that follows:
+        it is of now.
+        """
         plan = self.plans.get(batch.group)
         if plan is None:
             return
+        if isinstance(batch.time, int) and batch.time > now_us:
+            batch = msgspec.structs.replace(batch, time=now_us)
+        if batch.signal is not None and np.array_equal(batch.signal, plan.members):
+            batch = msgspec.structs.replace(batch, signal=None)
         scaled = plan.scale(batch)
         self.newest.take(plan.members if scaled.signal is None else scaled.signal, scaled)
         judged = self.engine.feed(plan.named(scaled))
@@ -111,7 +118,19 @@ class Flow:
         position = self._head.append(kept)
         if position is not None:
             self.position = position
-            self._tail.put(position, kept)
+            for tail in self.tails:
+                tail.put(position, kept)
+
+    def end_segment(self, group: int, position: int) -> None:
+        """The open rows of a group up to `position` will be one segment."""
+        for tail in self.tails:
+            tail.end_segment(group, position)
+
+    def follow_clock(self, now_us: int) -> None:
+        """After a restart: readings of a clock that was ahead must not make all new ones late."""
+        ahead_us = self.engine.newest_us - now_us
+        if ahead_us > 0:
+            self.engine.shift(-ahead_us)
 
     def tick(self, now_us: int) -> None:
         """Delays that ran out by `now_us`."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from contract.alarm.engine import Engine
@@ -28,12 +29,11 @@ from edge.drivers.supervisor import DeviceNotice, Supervisor
 from edge.events import Events
 from edge.flow import Flow
 from edge.historian.historian import Historian
-from edge.historian.layout import KINDS, GroupLayout, Meaning, MemberLayout
+from edge.historian.layout import KINDS, GroupLayout, HistorianError, Meaning, MemberLayout
 from edge.journal.events import Journal
 from edge.signals.plan import Member, Plan
 from edge.signals.scaling import WriteRefused, raw
 from edge.sync.commands import Failed, Refused
-from edge.sync.tail import TailBuffer
 from edge.sync.uplink import Uplink
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,6 @@ class Parts(NamedTuple):
     journal: Journal
     store_worker: Worker
     journal_worker: Worker
-    tail: TailBuffer
     flow: Flow
     events: Events
     queue: asyncio.Queue[Batch]
@@ -98,6 +97,7 @@ class Gateway:
         self._parts = parts
         self._devices: dict[str, tuple[DevicePlan, asyncio.Task[None]]] = {}
         self._device_of: dict[str, str] = {}
+        self._changing = asyncio.Lock()
 
     async def prepare(self, configuration: Configuration) -> None:
         """Let everything but the devices follow a checked configuration.
@@ -115,6 +115,8 @@ class Gateway:
         }
         layouts = [_layout(group, epochs[group.number]) for group in groups]
 
+        while not self._parts.queue.empty():  # what was read under the old configuration
+            self.flow.take(self._parts.queue.get_nowait(), self.clock.now_us())
         old = self.flow.engine.snapshot()
         engine = Engine(configuration.messages, signals)
         self.events.messages = configuration.messages
@@ -125,7 +127,8 @@ class Gateway:
         self.historian.configure(layouts)
         for group in groups:
             members = np.array([m.number for m in group.members], np.int32)
-            self._parts.tail.configure(group.number, epochs[group.number], members)
+            for tail in self.flow.tails:
+                tail.configure(group.number, epochs[group.number], members)
         self.configuration = configuration
         self.numbers, self.epochs, self.groups = signals, epochs, groups
         self._device_of = {
@@ -137,7 +140,11 @@ class Gateway:
     async def start(self) -> None:
         """Devices whose plan differs are ended and begun anew; the others are not touched."""
         await self._change_devices(compile_devices(self.configuration, self.groups))
-        await self.store_worker.run(keep_applied, self._parts.folder, self.configuration)
+        try:
+            await self.store_worker.run(keep_applied, self._parts.folder, self.configuration)
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"the configuration in force could not be kept on the card: {error}"
         for uplink in self.uplinks:
             uplink.configuration_changed()
 
@@ -154,16 +161,20 @@ class Gateway:
         Raises:
             ConfigurationError: with the faults, after they were made known.
         """
+        async with self._changing:
+            return await self._offer(document)
+
+    async def _offer(self, document: object) -> str:
         old = self.configuration
         try:
             configuration = check(document)
             if configuration.gateway.id != old.gateway.id:
                 text = f"this gateway is {old.gateway.id!r}, as its certificate says; leave the id as it is"
                 raise ConfigurationError([Fault("$.gateway.id", text)])
+            await self._prepared(configuration)
         except ConfigurationError as error:
             self.refuse(error)
             raise
-        await self.prepare(configuration)
         await self.start()
         waits = [
             part for part in ("uplinks", "storage") if getattr(old, part) != getattr(configuration, part)
@@ -171,6 +182,13 @@ class Gateway:
         text = "configuration applied" + (f"; {' and '.join(waits)} from the next start on" if waits else "")
         self.events.note(EventKind.APPLIED, text, actor="local")
         return text
+
+    async def _prepared(self, configuration: Configuration) -> None:
+        """`prepare`, where what the store refuses refuses the document."""
+        try:
+            await self.prepare(configuration)
+        except HistorianError as error:
+            raise ConfigurationError([Fault("$", str(error))]) from error
 
     def refuse(self, error: ConfigurationError) -> None:
         """A document was refused: tell the journal and the centre why."""
@@ -195,11 +213,22 @@ class Gateway:
         self.supervisors = {uid: self.supervisors[uid] for uid in wanted if uid in self.supervisors}
 
     def _start_device(self, plan: DevicePlan) -> None:
+        members = {g.number: np.array([p.signal for p in g.points], np.int32) for g in plan.groups}
+
+        async def emit(batch: Batch) -> None:
+            """Rows get their names here, by the plan they were read under: no reload can mix them up."""
+            running = self._devices.get(plan.uid)
+            if running is None or running[0] is not plan:
+                return
+            if batch.signal is None:
+                batch = msgspec.structs.replace(batch, signal=members[batch.group])
+            await self._parts.queue.put(batch)
+
         supervisor = Supervisor(
             plan.uid,
             plan.make(self.clock),
             plan.groups,
-            self._parts.queue.put,
+            emit,
             self._notice,
             self.clock,
             random.Random(self._parts.rng.getrandbits(64)),
@@ -218,17 +247,19 @@ class Gateway:
         self.events.system(DRIVER_ERROR, name, notice.text)
 
     def mark_standstill(self, before: Mapping[int, int]) -> None:
-        """One bad sample per signal where the gateway stood still: from its last sample to now.
+        """One bad sample per signal where the gateway stood still: from its group's last sample to now.
+
+        A signal with a deadband may have no sample of its own for a long time; the row is for all.
 
         Args:
             before: time of the newest stored sample per signal number, µs UTC.
         """
         now = self.clock.now_us()
         for group in self.groups:
-            rows = [m.number for m in group.members if 0 < before.get(m.number, 0) < now]
-            if not rows:
+            last = max((before.get(m.number, 0) for m in group.members), default=0)
+            if not 0 < last < now:
                 continue
-            last = max(before[number] for number in rows)
+            rows = [m.number for m in group.members]
             instant = last + min(group.cycle_us, max(1, (now - last) // 2))
             self.flow.store(
                 Batch(
@@ -287,6 +318,10 @@ class Gateway:
         if store != self.historian.store:
             raise Refused(f"this gateway's store is {self.historian.store}, not {store}")
         return tuple(await self.store_worker.run(self.historian.digests, first, last))
+
+    async def settle(self) -> bool:
+        """True once all that was noted stands in the journal; False if the card refuses it."""
+        return await self.events.settle()
 
     def note(self, kind: EventKind, command: Write, text: str) -> None:
         """A row of the journal about a write."""

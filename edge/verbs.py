@@ -11,12 +11,15 @@ import numpy as np
 from contract.model.config import ConfigurationError
 from contract.model.quality import Quality
 from contract.segment.layout import Values
+from contract.wire.records import EventKind
 from edge.gateway import Gateway
 from edge.host.control import Arguments, ControlError, Verb
 from edge.report import Report
 from edge.sync.commands import Failed, Refused
 
-HISTORY_MAX = 1_000_000
+HISTORY_MAX = 200_000
+LOCAL = "local"
+"""Actor of what is done at the box itself."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,15 @@ class Verbs:
     async def write(self, arguments: Arguments) -> object:
         """Set `signal` to `value`, in its unit."""
         uid, value = str(arguments["signal"]), arguments["value"]
+        events = self.gateway.events
         try:
             await self.gateway.write(uid, value, float(arguments.get("timeout_s", 10.0)))
         except (Refused, Failed) as reason:
+            events.note(EventKind.REFUSED, str(reason), actor=LOCAL, signal=uid)
             raise ControlError(str(reason)) from reason
-        return f"{uid}: {value} written"
+        events.note(EventKind.WRITTEN, f"{uid}: {value} written", actor=LOCAL, signal=uid)
+        recorded = await self.gateway.settle()
+        return f"{uid}: {value} written" + ("" if recorded else "; not recorded yet, see `edge status`")
 
     async def history(self, arguments: Arguments) -> object:
         """Stored samples of `signals` from `from_us` to `to_us`."""
@@ -81,13 +88,15 @@ class Verbs:
 
         def collect() -> dict[str, list[Any]]:
             found: dict[str, list[Any]] = {uid: [] for uid in numbers.values()}
+            total = 0
             pieces = g.historian.history(list(numbers), int(arguments["from_us"]), int(arguments["to_us"]))
             for number, times, values, quality in pieces:
+                total += len(times)
+                if total > HISTORY_MAX:
+                    raise ControlError(f"more than {HISTORY_MAX} samples; ask for fewer signals or less time")
                 rows = found[numbers[number]]
                 marks = np.zeros(len(times), np.uint8) if quality is None else quality
                 rows.extend(zip(times.tolist(), plain(values), marks.tolist(), strict=True))
-                if len(rows) > HISTORY_MAX:
-                    raise ControlError(f"more than {HISTORY_MAX} samples; ask for a shorter time")
             return found
 
         return await g.store_worker.run(collect)

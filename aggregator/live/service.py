@@ -137,15 +137,22 @@ class Live:
     def stop(self) -> None:
         """End the thread and wake all who watch."""
         self._is_stopped = True
-        loop, main = self._loop, self._main
         while self._thread is not None and self._thread.is_alive():
-            # Again and again: in Python 3.11 `wait_for`, on which aiomqtt stands, may swallow one.
-            if loop is not None and main is not None:
+            if self._loop is not None:
                 with suppress(RuntimeError):  # the loop ended by itself in the meantime
-                    loop.call_soon_threadsafe(main.cancel)
+                    self._loop.call_soon_threadsafe(self._cancel)
             self._thread.join(0.5)
         for feed in list(self._feeds.values()):
             feed.close()
+
+    def _cancel(self) -> None:
+        """Cancel all tasks of our loop; `stop` does so until they have ended.
+
+        In Python 3.11 `wait_for`, on which aiomqtt stands, may swallow a cancellation, and a
+        TaskGroup cancels its members once only.
+        """
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
 
     def _run(self) -> None:
         with suppress(asyncio.CancelledError):
@@ -162,9 +169,7 @@ class Live:
 
     async def _keep_reading(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wants_read.wait(), READ_AGAIN_S)
-            self._wants_read.clear()
+            await _until(self._wants_read, READ_AGAIN_S)
             for feed in list(self._feeds.values()):
                 await asyncio.to_thread(self._read_or_tell, feed)
             self._wants_turn.set()
@@ -172,9 +177,7 @@ class Live:
 
     async def _keep_turning(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wants_turn.wait(), TURN_S)
-            self._wants_turn.clear()
+            await _until(self._wants_turn, TURN_S)
             self.turn()
 
     def turn(self) -> None:
@@ -379,6 +382,17 @@ class Live:
     def _note(self, scope: Scope, step: str, uid: str, before: str, after: str) -> None:
         with writing(self._databases.main) as connection:
             store.note_write(scope, connection, self._wall_us(), step, uid, before, after)
+
+
+async def _until(wanted: asyncio.Event, timeout_s: float) -> None:
+    """Wait for an event, at most so long, and take it back.
+
+    Not asyncio.wait_for: before Python 3.12 that loses a cancellation which comes with the event.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await wanted.wait()
+    wanted.clear()
 
 
 assert {outcome.value for outcome in Outcome} <= {end.value for end in WriteEnd}

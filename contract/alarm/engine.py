@@ -196,6 +196,11 @@ class Engine:
         self._tell(self._machine.advance(now_us), events)
         return events
 
+    @property
+    def newest_us(self) -> int:
+        """Time of the newest reading that was judged; far in the past before the first."""
+        return self._readings.newest_us
+
     def shift(self, by_us: int) -> None:
         """The clock behind the stamps was set by `by_us` (negative: back).
 

@@ -189,8 +189,12 @@ class Machine:
         return changes
 
     def shift(self, by_us: int) -> None:
-        """The clock was set by `by_us`: delays under way keep the time they have left."""
+        """The clock was set by `by_us`: delays under way keep the time they have left.
+
+        So does what has passed since a message's last event; its occurrences stay unique.
+        """
         self.pending = {rule: due + by_us for rule, due in self.pending.items()}
+        self.last = [at if at == NEVER else at + by_us for at in self.last]
         self._reindex()
 
     def next_due(self) -> int | None:

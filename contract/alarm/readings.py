@@ -113,6 +113,11 @@ class Readings:
         self._newest = int(judged.max(initial=NEVER))
         self._bear(slots)
 
+    @property
+    def newest_us(self) -> int:
+        """Time of the newest reading taken."""
+        return self._newest
+
     def shift(self, by_us: int) -> None:
         """The clock was set by `by_us`: what was judged moves along, so that nothing new is late."""
         self.judged[self.judged != NEVER] += by_us

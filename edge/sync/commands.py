@@ -6,6 +6,7 @@ of the journal.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from typing import Final, Protocol
 
@@ -17,6 +18,12 @@ from edge.clock import Clock
 REMEMBERED: Final = 1024
 DEADLINE_MAX_US: Final = 3600 * 1_000_000
 """A write may wait an hour at most; a longer deadline is cut."""
+
+
+DIGESTS_MAX: Final = 50_000
+"""Segments one answer may list: well below the largest message."""
+
+log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -41,6 +48,10 @@ class Gateway(Protocol):
 
     def note(self, kind: EventKind, command: Write, text: str) -> None:
         """A row of the journal about a write."""
+
+    async def settle(self) -> bool:
+        """True once all that was noted stands in the journal; False if the card refuses it."""
+        ...
 
 
 class Commands:
@@ -72,6 +83,9 @@ class Commands:
             return self._answer(body.id, Outcome.REFUSED, str(reason))
         except Failed as reason:
             return self._answer(body.id, Outcome.FAILED, str(reason))
+        except Exception as fault:  # a command must not end the gateway
+            log.exception("command %s", body.id)
+            return self._answer(body.id, Outcome.FAILED, f"unexpected fault: {fault!r}")
 
     def _answer(self, command: str, outcome: Outcome, text: str) -> Answer:
         return Answer(id=command, outcome=outcome, text=text, time_us=self._clock.now_us())
@@ -90,16 +104,24 @@ class Commands:
             raise
         text = f"{write.signal}: {write.value} written"
         self._gateway.note(EventKind.WRITTEN, write, text)
-        return self._answer(write.id, Outcome.DONE, text)
+        return await self._recorded(write.id, text)
 
     async def _acknowledge(self, body: Acknowledge) -> Answer:
         done = await self._gateway.acknowledge(body.message, body.occurrence_us, body.time_us, body.actor)
         if done:
-            return self._answer(body.id, Outcome.DONE, f"{body.message}: acknowledged")
+            return await self._recorded(body.id, f"{body.message}: acknowledged")
         text = f"{body.message}: that occurrence no longer stands unacknowledged"
         return self._answer(body.id, Outcome.REFUSED, text)
 
+    async def _recorded(self, command: str, text: str) -> Answer:
+        """Done is said only once it stands in the journal; or with the remark that it does not."""
+        if not await self._gateway.settle():
+            text += "; not recorded yet: the gateway's card does not take it"
+        return self._answer(command, Outcome.DONE, text)
+
     async def _digests(self, body: Digests) -> Answer:
+        if body.last - body.first >= DIGESTS_MAX:
+            raise Refused(f"{body.first}…{body.last} are more than {DIGESTS_MAX} segments; ask for less")
         digests = await self._gateway.digests(body.store, body.first, body.last)
         return Answer(
             id=body.id,

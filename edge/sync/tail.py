@@ -35,6 +35,8 @@ class TailBuffer:
         self._rows: dict[int, int] = {}
         self._ends: dict[int, list[int]] = {}
         self.dropped = 0
+        self.is_open = False
+        """Whether somebody takes what is put in; while nobody does, nothing is kept."""
 
     def configure(self, group: int, epoch: int, members: Int32s) -> None:
         """Members of a group in order, for batches that do not name their signals."""
@@ -46,6 +48,8 @@ class TailBuffer:
 
     def put(self, position: int, batch: Batch) -> None:
         """One kept batch; O(1)."""
+        if not self.is_open:
+            return
         kept = self._kept.setdefault(batch.group, [])
         kept.append(Kept(position, batch))
         rows = self._rows.get(batch.group, 0) + len(batch)
@@ -57,6 +61,8 @@ class TailBuffer:
 
     def end_segment(self, group: int, position: int) -> None:
         """The head of a group was closed after `position`: no message may straddle it."""
+        if not self.is_open:
+            return
         self._ends.setdefault(group, []).append(position)
 
     def clear(self) -> None:

@@ -211,18 +211,22 @@ class Uplink:
 
     async def _send_tail(self, client: aiomqtt.Client) -> None:
         interval = THINNED_INTERVAL_S if self._settings.thinned else TAIL_INTERVAL_S
-        self._tail.clear()
+        self._tail.is_open = True
         due = self._clock.monotonic_s()
-        while True:
-            due = max(due + interval, self._clock.monotonic_s())
-            await self._clock.sleep_until(due)
-            if self._outbox.is_open and not self._restated:
-                self._restated = True
-                self._tail.clear()
-                for message in self._source.open_head():
-                    await self._publish(client, Up.TAIL, message, qos=1)
-            for message in self._tail.take():
-                await self._publish(client, Up.TAIL, message, qos=0)
+        try:
+            while True:
+                due = max(due + interval, self._clock.monotonic_s())
+                await self._clock.sleep_until(due)
+                if self._outbox.is_open and not self._restated:
+                    self._restated = True
+                    self._tail.clear()
+                    for message in self._source.open_head():
+                        await self._publish(client, Up.TAIL, message, qos=1)
+                for message in self._tail.take():
+                    await self._publish(client, Up.TAIL, message, qos=0)
+        finally:
+            self._tail.is_open = False
+            self._tail.clear()
 
     async def _send_status(self, client: aiomqtt.Client) -> None:
         while True:

@@ -150,3 +150,23 @@ def test_a_checkpoint_is_refused_while_its_events_wait(tmp_path: Path) -> None:
         assert await rig.events.checkpoint() == -1
 
     run(tmp_path, story).journal.close()
+
+
+def test_settling_waits_for_the_journal_and_says_when_the_card_refuses(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        assert await rig.events.settle(), "nothing is waited for"
+        rig.events.alarms([raised(5)])
+        waiting = asyncio.create_task(rig.events.settle())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await rig.events.flush()
+        assert await waiting
+        rig.journal._db.execute("PRAGMA max_page_count = 1")
+        rig.state = (b"x" * 50_000, 3)
+        rig.events.alarms([raised(6)])
+        waiting = asyncio.create_task(rig.events.settle())
+        await asyncio.sleep(0)
+        await rig.events.flush()
+        assert not await waiting
+
+    run(tmp_path, story).journal.close()

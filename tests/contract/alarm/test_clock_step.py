@@ -12,9 +12,12 @@ NOON = 1_800_000_000 * SECOND
 HOUR = 3600 * SECOND
 
 
-def engine(**fields: float) -> Engine:
+def engine(on_delay_s: float = 0.0) -> Engine:
     hot = Message(
-        number=1, text="hot", any_of=((Condition(signal="t", operator=">", limit=80.0),),), **fields
+        number=1,
+        text="hot",
+        any_of=((Condition(signal="t", operator=">", limit=80.0),),),
+        on_delay_s=on_delay_s,
     )
     return Engine({"hot": hot}, {"t": 1})
 
@@ -58,3 +61,24 @@ def test_a_shifted_engine_survives_a_restart() -> None:
     again = engine(on_delay_s=10)
     again.restore(running.snapshot())
     assert again.next_tick() == NOON - HOUR + 10 * SECOND
+
+
+def test_a_delay_that_begins_after_a_step_back_does_not_wait_for_the_last_event_to_come_again() -> None:
+    running = engine(on_delay_s=5)
+    kinds(running, NOON - 60 * SECOND, 90)
+    running.tick(NOON - 50 * SECOND)
+    assert kinds(running, NOON - 40 * SECOND, 70) == [EventKind.ENDED]
+    running.shift(-HOUR)
+    kinds(running, NOON - HOUR, 90)
+    (raised,) = running.tick(NOON - HOUR + 5 * SECOND)
+    assert raised.time_us == NOON - HOUR + 5 * SECOND
+
+
+def test_occurrences_stay_unique_over_a_step_back() -> None:
+    running = engine()
+    kinds(running, NOON, 90)
+    kinds(running, NOON + SECOND, 70)
+    running.shift(-HOUR)
+    kinds(running, NOON - HOUR + 2 * SECOND, 90)
+    (again,) = running.standing()
+    assert again.occurrence_us > NOON

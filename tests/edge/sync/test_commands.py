@@ -8,7 +8,7 @@ from contract.model.batch import Value
 from contract.wire.command import Acknowledge, Answer, Command, Digests, Outcome, SegmentDigest, Write
 from contract.wire.records import EventKind
 from edge.clock import Clock
-from edge.sync.commands import DEADLINE_MAX_US, REMEMBERED, Commands, Failed, Refused
+from edge.sync.commands import DEADLINE_MAX_US, DIGESTS_MAX, REMEMBERED, Commands, Failed, Refused
 
 NOW = 1_800_000_000_000_000
 
@@ -25,6 +25,8 @@ class Plant:
         self.written: list[tuple[str, Value, float]] = []
         self.noted: list[tuple[EventKind, str]] = []
         self.standing = {("boiler.hot", 5)}
+        self.settled: list[int] = []
+        self.card_is_well = True
         self.go_on = asyncio.Event()
         self.go_on.set()
 
@@ -32,6 +34,8 @@ class Plant:
         await self.go_on.wait()
         if signal == "boiler.broken":
             raise Failed("boiler.broken: the device says illegal data address")
+        if signal == "boiler.bug":
+            raise ZeroDivisionError
         if signal == "boiler.fixed":
             raise Refused("boiler.fixed: is not writable")
         self.written.append((signal, value, timeout_s))
@@ -49,6 +53,10 @@ class Plant:
 
     def note(self, kind: EventKind, command: Write, text: str) -> None:
         self.noted.append((kind, command.signal))
+
+    async def settle(self) -> bool:
+        self.settled.append(len(self.noted))
+        return self.card_is_well
 
 
 def write(
@@ -160,3 +168,26 @@ def test_digests_of_a_foreign_store_are_refused() -> None:
     own, foreign = carried_out(plant, *ask)
     assert own.digests == (SegmentDigest(4, 10, 99),)
     assert foreign.outcome is Outcome.REFUSED
+
+
+def test_done_is_said_only_once_it_stands_in_the_journal() -> None:
+    plant = Plant()
+    carried_out(plant, write())
+    assert plant.settled == [1]
+    plant.card_is_well = False
+    (answer,) = carried_out(plant, write())
+    assert answer.outcome is Outcome.DONE
+    assert "not recorded yet" in answer.text
+
+
+def test_a_fault_of_ours_is_answered_and_ends_nothing() -> None:
+    (answer,) = carried_out(Plant(), write("boiler.bug"))
+    assert answer.outcome is Outcome.FAILED
+    assert "ZeroDivisionError" in answer.text
+
+
+def test_more_digests_than_one_answer_holds_are_refused() -> None:
+    ask = Command(Digests(id="d", actor="jo", time_us=1, store=3, first=1, last=DIGESTS_MAX + 1))
+    (answer,) = carried_out(Plant(), ask)
+    assert answer.outcome is Outcome.REFUSED
+    assert "ask for less" in answer.text

@@ -14,6 +14,7 @@ MEMBERS = np.array([4, 9, 11], np.int32)
 def buffer() -> TailBuffer:
     tail = TailBuffer(77)
     tail.configure(2, 5, MEMBERS)
+    tail.is_open = True
     return tail
 
 
