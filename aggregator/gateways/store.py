@@ -14,9 +14,14 @@ from aggregator.db import audit
 from aggregator.db.engine import Connection
 from aggregator.db.schema import binding, gateway, group_binding, message, signal
 from aggregator.scope import Right, Scope, needs
+from contract.model.config import Configuration
 from contract.wire.status import Applied, Birth, GroupEpoch, SignalNumber, Status
 
+CLOCK_AGREES_US = 3600 * 1_000_000
+"""A gateway whose clock differs more from ours does not say when a signal moved."""
+
 _status = msgspec.msgpack.Decoder(Status)
+_document = msgspec.json.Decoder(Configuration)
 
 
 class NumberTaken(ValueError):
@@ -103,7 +108,9 @@ def put_birth(scope: Scope, connection: Connection, birth: Birth, now_us: int) -
     """
     see(scope, connection, birth.gateway, now_us)
     before = connection.execute(select(gateway.c.store).where(gateway.c.id == birth.gateway)).scalar()
-    claim_signals(scope, connection, birth.gateway, birth.store, birth.signals, birth.time_us, now_us)
+    moved_us = _moment_of(birth, now_us)
+    if claim_signals(scope, connection, birth.gateway, birth.store, birth.signals, moved_us, now_us):
+        _name_signals_again(scope, connection, birth.gateway)
     _put_groups(scope, connection, birth.gateway, birth.store, birth.groups)
     connection.execute(
         update(gateway)
@@ -122,6 +129,12 @@ def put_birth(scope: Scope, connection: Connection, birth: Birth, now_us: int) -
         )
 
 
+def _moment_of(birth: Birth, now_us: int) -> int:
+    """When the birth was; now, where its clock may be wrong: it would hide another gateway's past."""
+    agrees = birth.clock_trusted and abs(birth.time_us - now_us) <= CLOCK_AGREES_US
+    return birth.time_us if agrees else now_us
+
+
 @needs(Right.INGEST)
 def claim_signals(
     scope: Scope,
@@ -131,12 +144,12 @@ def claim_signals(
     numbers: Sequence[SignalNumber],
     time_us: int,
     now_us: int,
-) -> None:
-    """Bind the numbers of one store to signals.
+) -> bool:
+    """Bind the numbers of one store to signals; True if it gained one that was not its own before.
 
     1. A number that is known keeps its signal, for ever.
     2. A signal that another gateway has, moves here with this birth: the other's samples count up
-       to now, ours without beginning (they may have waited long for the link).
+       to `time_us`, ours without beginning (they may have waited long for the link).
     3. A gateway that lost a signal that way does not take it back by merely starting again. It does
        once the other has stopped listing it. Until then both claim it, which is noted once.
     """
@@ -157,11 +170,13 @@ def claim_signals(
             these = b.number.in_(some[at : at + 500])
             connection.execute(update(binding).where(here, these).values(listed=value))
     others = _holders_elsewhere(scope, connection, gateway_id, [n.uid for n in numbers])
+    gained = False
     for number, uid in ((n.number, n.uid) for n in numbers):
         other = others.get(uid)
         if number not in known:
             if other is not None:
                 _move(scope, connection, other.binding, gateway_id, time_us, now_us)
+                gained = True
             values = {"gateway": gateway_id, "store": store, "number": number, "uid": uid}
             connection.execute(insert(binding).values(**values, tenant_id=scope.tenant))
         elif known[number].to_us is not None:
@@ -170,6 +185,7 @@ def claim_signals(
                     _move(scope, connection, other.binding, gateway_id, time_us, now_us)
                 this = and_(here, b.number == number)
                 connection.execute(update(binding).where(this).values(to_us=None))
+                gained = True
             elif not audit.has(scope, connection, "signal.claimed-by-two", f"{uid} {gateway_id}"):
                 audit.note(
                     scope,
@@ -180,6 +196,7 @@ def claim_signals(
                     before=other.binding.gateway,
                     after=gateway_id,
                 )
+    return gained
 
 
 def _holders_elsewhere(
@@ -279,18 +296,36 @@ def put_applied(
         .where(this)
         .values(site=site.site, name=site.name, zone=site.zone, applied_digest=digest, applied=document)
     )
-    _put_signals(scope, connection, applied)
+    _put_signals(scope, connection, applied.gateway, applied.configuration)
     _put_messages(scope, connection, applied)
     audit.note(
         scope, connection, now_us, "configuration.applied", applied.gateway, before=before, after=digest
     )
 
 
-def _put_signals(scope: Scope, connection: Connection, applied: Applied) -> None:
+def _name_signals_again(scope: Scope, connection: Connection, gateway_id: str) -> None:
+    """Take names and units out of the stored configuration, now that signals came from another gateway.
+
+    It was stored before the birth, when the other gateway still named them, and the same one said
+    again changes nothing.
+    """
+    this = gateway.c.id == gateway_id
+    document = connection.execute(select(gateway.c.applied).where(this)).scalar()
+    if document is None:
+        return
+    try:
+        configuration = _document.decode(document)
+    except msgspec.DecodeError:  # stored by another version: the next one said counts whole again
+        connection.execute(update(gateway).where(this).values(applied_digest=""))
+        return
+    _put_signals(scope, connection, gateway_id, configuration)
+
+
+def _put_signals(scope: Scope, connection: Connection, gateway_id: str, configuration: Configuration) -> None:
     s = signal.c
-    signals = applied.configuration.signals
-    elsewhere = _holders_elsewhere(scope, connection, applied.gateway, list(signals))
-    ours = _holds(scope, connection, applied.gateway)
+    signals = configuration.signals
+    elsewhere = _holders_elsewhere(scope, connection, gateway_id, list(signals))
+    ours = _holds(scope, connection, gateway_id)
     known = {
         row.uid: row._asdict()
         for row in connection.execute(select(signal).where(s.tenant_id == scope.tenant))

@@ -1,5 +1,6 @@
 """Which number is which signal: for ever within a store, and over moves between gateways."""
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
@@ -33,10 +34,10 @@ def birth(
     )
 
 
-def put(databases: Databases, *births: Birth) -> None:
+def put(databases: Databases, *births: Birth, now_us: int = 1) -> None:
     for one in births:
         with writing(databases.main) as connection:
-            store.put_birth(INGEST, connection, one, 1)
+            store.put_birth(INGEST, connection, one, now_us)
 
 
 def bound(databases: Databases, uid: str) -> list[tuple[str, int, int, int | None]]:
@@ -75,6 +76,30 @@ def test_a_signal_moves_to_the_gateway_that_has_it_now(databases: Databases) -> 
     put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
     assert bound(databases, "t1") == [("a", 1, 1, 500), ("b", 1, 5, None)]
     assert actions(databases) == [("signal.moved", "t1 b")]
+
+
+HOUR = 3600 * 1_000_000
+NOW = 1_700_000_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("said", "trusted", "ends"),
+    [
+        (NOW - 60_000_000, True, NOW - 60_000_000),
+        (NOW - HOUR, True, NOW - HOUR),
+        (NOW + HOUR, True, NOW + HOUR),
+        (NOW - 60_000_000, False, NOW),
+        (NOW - HOUR - 1, True, NOW),
+        (NOW + HOUR + 1, True, NOW),
+        (5_000_000, True, NOW),
+    ],
+)
+def test_a_claimant_with_a_wrong_clock_hides_nothing_of_the_others_past(
+    databases: Databases, said: int, trusted: bool, ends: int
+) -> None:
+    put(databases, birth("a", {1: "t1"}, time_us=NOW - 9 * HOUR), now_us=NOW - 9 * HOUR)
+    put(databases, replace(birth("b", {5: "t1"}, time_us=said), clock_trusted=trusted), now_us=NOW)
+    assert bound(databases, "t1") == [("a", 1, 1, ends), ("b", 1, 5, None)]
 
 
 def test_a_restart_takes_no_signal_back_and_the_quarrel_is_noted_once(databases: Databases) -> None:
@@ -120,7 +145,7 @@ def applied(gateway: str, signals_said: dict[str, Signal], *, site: str = "") ->
 
 def put_applied(databases: Databases, one: Applied, digest: str) -> None:
     with writing(databases.main) as connection:
-        store.put_applied(INGEST, connection, one, digest, b"{}", 1)
+        store.put_applied(INGEST, connection, one, digest, msgspec.json.encode(one.configuration), 1)
 
 
 def test_only_the_gateway_that_has_a_signal_names_it(databases: Databases) -> None:
@@ -128,6 +153,50 @@ def test_only_the_gateway_that_has_a_signal_names_it(databases: Databases) -> No
     put_applied(databases, applied("b", {"t1": Signal(group="g", name="Flow", unit="°C")}), "1")
     put_applied(databases, applied("a", {"t1": Signal(group="g", name="Old")}), "2")
     assert [(s.name, s.unit, s.gateway) for s in signals(VIEW, databases)] == [("Flow", "°C", "b")]
+
+
+def named(databases: Databases) -> list[tuple[str, str, float | None, str]]:
+    return [(s.name, s.unit, s.high, s.gateway) for s in signals(VIEW, databases)]
+
+
+def test_a_signal_that_moved_is_called_what_its_new_gateway_calls_it(databases: Databases) -> None:
+    """Each gateway says its configuration first, then its birth, and says both again at each session."""
+    ours = applied("a", {"t1": Signal(group="g", name="Flow", unit="°C")})
+    theirs = applied("b", {"t1": Signal(group="g", name="Vorlauf", unit="°F", limits=Limits(high=200.0))})
+    put_applied(databases, ours, "1")
+    put(databases, birth("a", {1: "t1"}))
+    put_applied(databases, theirs, "2")
+    assert named(databases) == [("Flow", "°C", None, "a")]
+    put(databases, birth("b", {5: "t1"}))
+    assert named(databases) == [("Vorlauf", "°F", 200.0, "b")]
+    put_applied(databases, ours, "1")
+    put(databases, birth("a", {1: "t1"}))
+    assert named(databases) == [("Vorlauf", "°F", 200.0, "b")]
+    put(databases, birth("b", {}), birth("a", {1: "t1"}))
+    assert named(databases) == [("Flow", "°C", None, "a")]
+
+
+def test_a_move_changes_what_moved_and_nothing_beside_it(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1", 2: "t2"}))
+    put_applied(databases, applied("a", {uid: Signal(group="g", name="A") for uid in ("t1", "t2")}), "1")
+    put_applied(databases, applied("b", {uid: Signal(group="g", name="B") for uid in ("t1", "t2")}), "2")
+    put(databases, birth("b", {5: "t1"}))
+    assert {(s.uid, s.name, s.gateway) for s in signals(VIEW, databases)} == {
+        ("t1", "B", "b"),
+        ("t2", "A", "a"),
+    }
+
+
+def test_a_stored_document_that_cannot_be_read_any_more_is_taken_anew(databases: Databases) -> None:
+    theirs = applied("b", {"t1": Signal(group="g", name="B")})
+    put(databases, birth("a", {1: "t1"}))
+    put_applied(databases, applied("a", {"t1": Signal(group="g", name="A")}), "1")
+    put_applied(databases, theirs, "2")
+    with writing(databases.main) as connection:
+        connection.execute(text("UPDATE gateway SET applied = x'7b7d' WHERE id = 'b'"))
+    put(databases, birth("b", {5: "t1"}))
+    put_applied(databases, theirs, "2")
+    assert [(s.name, s.gateway) for s in signals(VIEW, databases)] == [("B", "b")]
 
 
 def test_a_renamed_signal_keeps_its_place_and_its_limits_are_known(databases: Databases) -> None:
