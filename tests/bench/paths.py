@@ -124,14 +124,17 @@ def _flow(sheet: Sheet) -> None:
     newest, tail = Newest(), TailBuffer(1)
     newest.grow(SIGNALS)
     tail.configure(1, 1, np.array([m.number for m in group.members], np.int32))
-    flow = Flow(_Sink(), tail, newest, lambda _: None)
+    tail.is_open = True
+    flow = Flow(_Sink(), newest, lambda _: None)
+    flow.tails.append(tail)
     flow.plans = {1: Plan(1, group.members)}
     raw = _walk(2000) * 10
     turn = iter(range(10**9))
+    signals = np.array([m.number for m in group.members], np.int32)
 
     def take() -> None:
-        row = next(turn)
-        flow.take(Batch(1, None, START_US + row * SECOND_US, raw[row % 2000]))
+        time_us = START_US + next(turn) * SECOND_US
+        flow.take(Batch(1, signals, time_us, raw[time_us // SECOND_US % 2000]), time_us)
 
     what = f"batches of {SIGNALS}: scale, range, deadband, tail; head and judging apart; CPU time"
     sheet.put("path_flow", _best(take, 400) * 1e6 / SIGNALS, "us/sample", what)
