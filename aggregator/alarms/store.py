@@ -83,7 +83,11 @@ def put_event(scope: Scope, connection: Connection, gateway_id: str, record: Eve
         if (other.store, other.seq) == (record.store, record.seq):
             return Put.SAME if _said(other) == _said(record) else Put.CONTRADICTS
     if there:
-        return Put.REPEAT if _happening(there[0]) == _happening(record) else Put.CONTRADICTS
+        if _happening(there[0]) != _happening(record):
+            return Put.CONTRADICTS
+        if record.kind is EventKind.RAISED:
+            _stand_in(connection, gateway_id, there[0], record.store)
+        return Put.REPEAT
     columns = {name: getattr(record, name) for name in record.__struct_fields__}
     columns |= {"kind": record.kind.value, "source": record.source.value, "value": _encoded(record.value)}
     columns |= {"gateway": gateway_id, "tenant_id": scope.tenant, "received_us": now_us}
@@ -106,16 +110,29 @@ _ADD_EVENT = insert(event)
 _ALARM_KINDS = (EventKind.RAISED, EventKind.ENDED, EventKind.ACKNOWLEDGED)
 
 
-def _merge_alarm(connection: Connection, tenant: str, gateway_id: str, record: EventRecord) -> None:
-    a = alarm.c
-    occurrence_us = record.occurrence_us or record.time_us
-    key: dict[str, object] = {
+def _stand_in(connection: Connection, gateway_id: str, raised: EventRecord, store: int) -> None:
+    """The store a gateway writes to now says again what was raised in an earlier one: it still stands.
+
+    A late copy out of a store that is gone says nothing of the kind.
+    """
+    this = and_(*(alarm.c[name] == value for name, value in _alarm_key(gateway_id, raised).items()))
+    present = select(gateway.c.store).where(gateway.c.id == gateway_id).scalar_subquery()
+    connection.execute(update(alarm).where(this, present == store).values(store=store))
+
+
+def _alarm_key(gateway_id: str, record: EventRecord) -> dict[str, object]:
+    return {
         "gateway": gateway_id,
         "source": record.source.value,
         "message": record.message,
         "number": record.number,
-        "occurrence_us": occurrence_us,
+        "occurrence_us": record.occurrence_us or record.time_us,
     }
+
+
+def _merge_alarm(connection: Connection, tenant: str, gateway_id: str, record: EventRecord) -> None:
+    a = alarm.c
+    key = _alarm_key(gateway_id, record)
     found: dict[str, object] = {}
     match record.kind:
         case EventKind.RAISED:
@@ -204,7 +221,7 @@ def current(scope: Scope, connection: Connection, limit: int = 1000) -> list[Ala
     """Alarms that stand, or that nobody has acknowledged although they must be; newest first.
 
     A message stands at most once: an occurrence without an end stops standing when the same message
-    is raised again, or when its gateway began a new store and so cannot say any more.
+    is raised again, or when its gateway began a new store and did not say again that it stands.
     """
     a, m, g = alarm.c, message.c, gateway.c
     later = alarm.alias()

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from aggregator.alarms import store
@@ -114,6 +115,38 @@ def test_a_message_stands_once_however_many_ends_were_lost(known: Databases) -> 
 def test_what_a_lost_store_raised_no_longer_stands(known: Databases) -> None:
     put(known, RAISED, FIRST)
     begin_store(known, 2)
+    assert current(VIEW, known) == []
+
+
+def told_again(record: EventRecord, number: int) -> EventRecord:
+    """The same row of a journal that moved into another store."""
+    return replace(record, store=number)
+
+
+def test_what_is_raised_still_stands_once_the_new_store_says_so_too(known: Databases) -> None:
+    """The historian's store was set aside; the gateway's alarms still stand and are said again."""
+    other = event(7, EventKind.RAISED, 40, 40, message="cold")
+    put(known, RAISED, FIRST, other)
+    begin_store(known, 2)
+    assert put(known, told_again(RAISED, 2)) == [Put.REPEAT]
+    assert [(a.message, a.is_standing, a.acknowledged_by) for a in current(VIEW, known)] == [
+        ("cold", False, ""),
+        ("hot", True, "ada"),
+    ]
+    put(known, told_again(ENDED, 2))
+    assert [a.message for a in current(VIEW, known)] == ["cold"]
+
+
+def test_what_comes_late_from_the_lost_store_lets_nothing_fall(known: Databases) -> None:
+    begin_store(known, 2)
+    assert put(known, told_again(RAISED, 2), RAISED) == [Put.NEW, Put.REPEAT]
+    assert [a.is_standing for a in current(VIEW, known)] == [True]
+
+
+def test_an_acknowledgement_said_again_makes_nothing_stand(known: Databases) -> None:
+    put(known, RAISED, FIRST)
+    begin_store(known, 2)
+    assert put(known, told_again(FIRST, 2)) == [Put.REPEAT]
     assert current(VIEW, known) == []
 
 
