@@ -7,11 +7,11 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -68,12 +68,14 @@ class BrokerLink:
         """Connect, listen, come back after each loss; never returns."""
         attempt = 0
         while True:
+            _heed_cancellation()
             reason = "closed by the broker"
             try:
                 async with self._connected() as client:
                     for lane in LISTENED:
                         await client.subscribe(topics.up("+", lane), qos=0 if lane is Up.TAIL else 1)
                     await client.subscribe(topics.CHANGED, qos=1)
+                    _heed_cancellation()
                     self._client = client
                     self._ear.connected()
                     log.info("broker %s:%d: connected", self._address.host, self._address.port)
@@ -117,23 +119,21 @@ class BrokerLink:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiomqtt.Client]:
-        """A connected client, which is taken down whole even if we are cancelled while it connects.
+        """A connected client that is taken down whole, even if we are cancelled while it connects.
 
-        aiomqtt leaves socket and task behind then; so the attempt, which has its timeout, is waited for.
+        aiomqtt would leave socket and task behind; connecting and ending have their time-outs.
         """
         client = self._client_of()
-        connecting = asyncio.ensure_future(client.__aenter__())
         try:
-            await asyncio.shield(connecting)
+            await _unbroken(client.__aenter__())
         except asyncio.CancelledError:
             with suppress(aiomqtt.MqttError):
-                await connecting
-                await client.__aexit__(None, None, None)
+                await _unbroken(client.__aexit__(None, None, None))
             raise
         try:
             yield client
         finally:
-            await client.__aexit__(None, None, None)
+            await _unbroken(client.__aexit__(None, None, None))
 
     def _client_of(self) -> aiomqtt.Client:
         return aiomqtt.Client(
@@ -147,6 +147,29 @@ class BrokerLink:
             tls_context=_tls(self._address.identity),
             max_queued_incoming_messages=QUEUE_MAX,
         )
+
+
+async def _unbroken(work: Coroutine[Any, Any, object]) -> None:
+    """Do something to its end; a cancellation in between is raised afterwards, however often it came."""
+    doing = asyncio.ensure_future(work)
+    told: asyncio.CancelledError | None = None
+    while not doing.done():
+        try:
+            await asyncio.wait([doing])
+        except asyncio.CancelledError as cancelled:
+            told = cancelled
+    if told is not None:
+        with suppress(aiomqtt.MqttError):
+            doing.result()
+        raise told
+    doing.result()
+
+
+def _heed_cancellation() -> None:
+    """End this task if it was told to: before Python 3.12 a wait inside aiomqtt may lose that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _tls(identity: Path) -> ssl.SSLContext:

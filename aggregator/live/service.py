@@ -109,7 +109,7 @@ class Live:
         self._broker = None if broker is None else BrokerLink(broker, self, random.Random())
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._main: asyncio.Task[None] | None = None
+        self._members: list[asyncio.Task[None]] = []
         self._ready = threading.Event()
         self._wants_read = asyncio.Event()
         self._wants_turn = asyncio.Event()
@@ -146,12 +146,13 @@ class Live:
             feed.close()
 
     def _cancel(self) -> None:
-        """Cancel all tasks of our loop; `stop` does so until they have ended.
+        """Cancel what `_live` keeps running; `stop` does so until it has ended.
 
         In Python 3.11 `wait_for`, on which aiomqtt stands, may swallow a cancellation, and a
-        TaskGroup cancels its members once only.
+        TaskGroup cancels its members once only. What these have started themselves is theirs to
+        end: a connection attempt that is broken off leaves its socket behind.
         """
-        for task in asyncio.all_tasks(self._loop):
+        for task in self._members:
             task.cancel()
 
     def _run(self) -> None:
@@ -159,13 +160,13 @@ class Live:
             asyncio.run(self._live())
 
     async def _live(self) -> None:
-        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        self._ready.set()
+        self._loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             if self._broker is not None:
-                tasks.create_task(self._broker.run())
-            tasks.create_task(self._keep_reading())
-            tasks.create_task(self._keep_turning())
+                self._members.append(tasks.create_task(self._broker.run()))
+            self._members.append(tasks.create_task(self._keep_reading()))
+            self._members.append(tasks.create_task(self._keep_turning()))
+            self._ready.set()
 
     async def _keep_reading(self) -> None:
         while True:

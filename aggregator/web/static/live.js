@@ -332,7 +332,6 @@ async function drawTrend(row, place, form) {
 }
 
 function trend(points, usable, nowUs, name, row, width) {
-  const [W, H, L, R, T, B] = [Math.max(240, width), 150, 60, 8, 8, 22];
   const NS = "http://www.w3.org/2000/svg";
   const make = (tag, attributes, text) => {
     const one = document.createElementNS(NS, tag);
@@ -349,6 +348,9 @@ function trend(points, usable, nowUs, name, row, width) {
   const summary = t("trend.summary", { count: usable.length, low: shown(low), high: shown(high) });
   if (row.dataset.type === "boolean") [low, high] = [0, 1];
   else if (low === high) [low, high] = [low - 1, high + 1];
+  // Room for the longest number on the left: a digit takes about 7.2 units.
+  const longest = Math.max(...[low, (low + high) / 2, high].map((value) => shown(value).length));
+  const [W, H, L, R, T, B] = [Math.max(240, width), 150, 14 + 7.2 * longest, 8, 8, 22];
   const x = (us) => L + (Math.max(0, us - from) / SPAN_US) * (W - L - R);
   const y = (value) => T + ((high - value) / (high - low)) * (H - T - B);
   const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, class: "trend", role: "img" });

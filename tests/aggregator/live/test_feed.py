@@ -1,5 +1,6 @@
 """The feed through the service, with the broker's messages handed in and both clocks in the hand."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,8 +210,10 @@ def test_reading_the_same_again_announces_nothing(stage: Stage) -> None:
 
 def test_a_gateway_cannot_speak_for_another(stage: Stage) -> None:
     feed = stage.feed()
-    stranger = Speaker("solar-roof", document()).status(online=False)
-    stage.live.heard(topics.up("other", topics.Up.STATUS), pack(stranger.message), retained=False)
+    gone = stage.roof.status(online=False)
+    stage.live.heard(topics.up("other", topics.Up.STATUS), pack(gone.message), retained=False)
+    foreign = Speaker("other", document("other")).status(online=False)
+    stage.live.heard(topics.up("solar-roof", topics.Up.STATUS), pack(foreign.message), retained=False)
     stage.pass_(0.5)
     assert feed.view().gateways["solar-roof"].presence is Presence.ONLINE
 
@@ -249,3 +252,18 @@ def test_another_tenant_and_another_site_see_nothing_of_this_one(stage: Stage) -
     here = stage.live.feed(VIEWER._replace(sites=frozenset({"Haus am Feld"})))
     stage.live.turn()
     assert here.view().values["roof.collector"].value == 61.4
+
+
+def test_it_stops_though_something_happens_at_that_very_moment(stage: Stage) -> None:
+    for wakes in ("_wants_read", "_wants_turn"):
+        live = Live(stage.here.databases, None)
+        live.start()
+        loop, thread = live._loop, live._thread
+        assert loop is not None
+        assert thread is not None
+        # Both in one turn of the loop, the event first; and it is told only once.
+        event: asyncio.Event = getattr(live, wakes)
+        loop.call_soon_threadsafe(event.set)
+        loop.call_soon_threadsafe(live._cancel)
+        thread.join(10)
+        assert not thread.is_alive(), wakes

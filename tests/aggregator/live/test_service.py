@@ -1,5 +1,6 @@
 """The service on a real broker: values arrive, writes go down and are answered."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -247,3 +248,17 @@ def test_an_unknown_signal_and_a_missing_right(stage: Stage) -> None:
     with pytest.raises(Forbidden):
         stage.live.write(OPERATOR._replace(rights=frozenset({Right.VIEW})), "roof.target", 65, 5)
     assert stage.audit() == []
+
+
+def test_it_stops_at_any_moment_of_connecting_and_leaves_no_socket(tmp_path: Path) -> None:
+    with running_broker(tmp_path) as broker, centre(tmp_path, broker) as here:
+        address = BrokerAddress("127.0.0.1", broker.central_port, broker.central("_web"))
+        for step in range(40):
+            live = Live(here.databases, address)
+            live.start()
+            threading.Event().wait(step * 0.0005)  # how far it gets, not what it waits for
+            began = time.monotonic()
+            live.stop()
+            assert time.monotonic() - began < 2
+        # A socket or a task left behind is a warning when it is collected, and so an error.
+        gc.collect()

@@ -11,6 +11,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator.history import service as history
 from aggregator.live.service import WriteEnd, Written
 from aggregator.web import api
 from aggregator.web.problem import Problem
@@ -50,11 +51,21 @@ def test_a_long_answer_is_read_in_portions_without_hole_or_double(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "PAGE", 7)
+    portions: list[int] = []
+    ask = history.query
+
+    def query(*arguments: Any, limit: int) -> Any:
+        portions.append(limit)
+        return ask(*arguments, limit=limit)
+
+    monkeypatch.setattr(history, "query", query)
     samples = stored(site, 50)
     said = get(
         site, "history", signal="roof.collector", **{"from": samples[0][0]}, to=samples[-1][0] + 1
     ).json
     assert [tuple(one[:2]) for one in said["signals"]["roof.collector"]["samples"]] == samples
+    assert len(portions) >= 8
+    assert max(portions) == 7
 
 
 @pytest.mark.parametrize("limit", [1, 6, 7, 8, 20])

@@ -69,6 +69,13 @@ def test_a_right_that_the_scope_lacks_closes_the_route(site: Any, monkeypatch: p
     assert answer.status_code == 403
 
 
+def test_a_right_that_the_operator_never_has_closes_the_route_itself(site: Any) -> None:
+    site.app.add_url_rule("/trail", "trail", gate.right(Right.AUDIT)(lambda: "secret"))
+    answer = site.app.test_client().get("/trail", headers=site.auth)
+    assert answer.status_code == 403
+    assert b"secret" not in answer.data
+
+
 def test_an_unknown_page_tells_a_stranger_nothing(site: Any) -> None:
     client = site.app.test_client()
     assert client.get("/api/v1/nothing").status_code == 401

@@ -188,6 +188,8 @@ def test_the_worker_ends_with_a_killed_parent(folder: Path) -> None:
                 return False
 
         wait_until(answers, "the server answers")
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)  # it cannot notice by itself
         process.kill()
         process.wait()
         wait_until(lambda: not any(map(is_alive, workers)), "the worker is gone", 3)
