@@ -5,6 +5,7 @@ knows neither stores nor devices.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from contract.model.config import digest
 from contract.wire.command import Answer, Command
@@ -20,6 +21,7 @@ from contract.wire.status import (
     Status,
 )
 from edge.gateway import Gateway
+from edge.historian.layout import OlderCopy
 from edge.host import health
 from edge.sync.commands import Commands
 
@@ -136,6 +138,20 @@ class Report:
             await g.journal_worker.run(g.journal.set_receipted, held, backwards=backwards)
         else:
             await g.store_worker.run(g.historian.set_receipted, held, backwards=backwards)
+
+    async def older_copy(self, held: int) -> NoReturn:
+        """This store is an older copy: marked, so that the next start forks it, and the process ends.
+
+        Raises:
+            OlderCopy: always, once the mark is on the disk.
+            OSError: it could not be written; the session ends, and the next one finds the same.
+        """
+        g = self._gateway
+        await g.store_worker.run(g.historian.condemn_as_older_copy, held, g.clock.now_us())
+        raise OlderCopy(
+            f"store {g.historian.store}: the aggregator holds records with numbers this gateway has not "
+            "given yet, so this is an older copy of its data; the next start goes on under a new store number"
+        )
 
     async def execute(self, command: Command) -> Answer:
         """Carry a command out."""

@@ -36,6 +36,8 @@ STORE: Final = "store.db"
 HEAD: Final = "head"
 CONDEMNED: Final = "store.condemned"
 """Mark of a store that turned out to be damaged while it was in use."""
+OLDER_COPY: Final = "store.older-copy"
+"""Mark of a store that went on elsewhere under these numbers; in it, the first segment to offer again."""
 BALLAST: Final = "ballast"
 BALLAST_BYTES: Final = 4 * 1024 * 1024
 """Space held for the day the disk is full: without some, not even the ring can make room."""
@@ -44,6 +46,7 @@ MEMORY_BYTES: Final = 128 * 1024 * 1024
 """What open groups may take while nothing can be sealed; beyond, the oldest samples are lost."""
 RETRY_US: Final = 30_000_000
 """Pause after a refusal of the disk: packing a segment again each second would cost more than it helps."""
+NOTHING: Final = 0
 _SAMPLE_BYTES: Final = 17
 _RECORD_BYTES: Final = 500
 _FREE_AT_ONCE: Final = 4 * 1024 * 1024
@@ -87,7 +90,8 @@ class Historian:
         """Open or create `store.db` and `head/` in the folder and replay the head.
 
         A store.db that is damaged beyond use is set aside with its head and a new one, with a
-        new store number, begun at once; `reports` says so.
+        new store number, begun at once; `reports` says so. One that is marked as an older copy goes
+        on under a new store number.
 
         Args:
             folder: of this gateway's data; created if absent.
@@ -104,6 +108,7 @@ class Historian:
             (folder / HEAD).mkdir(parents=True, exist_ok=True)
             store = _open_store(folder, reports)
             try:
+                _fork(folder, store, reports)
                 first = _reserve(folder, store, reports)
                 found = replay(folder / HEAD, store.store, reports)
                 highest = max((r.position for _, records in found for r in records), default=0)
@@ -320,6 +325,33 @@ class Historian:
                 raise
         return self._store.seal(group, pieces, last)
 
+    def condemn_as_older_copy(self, held: int, now_us: int) -> None:
+        """Mark this store as an older copy of one that went on: the next start forks it.
+
+        An aggregator holds numbers this store has not given yet, so it would take what comes under
+        them for what it has. The open head is sealed, as far as the disk lets it: its records
+        bear the old store's number and are set aside.
+
+        Args:
+            held: highest number of a segment of this store that the aggregator holds. Segments above
+                it are owed under the new number; where that is beyond all here, nobody can
+                tell what the two have in common, and none is offered.
+            now_us: wall time.
+
+        Raises:
+            OSError: the mark could not be written; all goes on as before.
+            HistorianError: the store's file is damaged.
+        """
+        offered = held + 1 if held < self._store.next_seq else NOTHING
+        for number in list(self._groups):
+            self.seal(number, now_us)
+        try:
+            _write_mark(self._folder, offered)
+        except OSError:
+            if not _drop_ballast(self._folder):
+                raise
+            _write_mark(self._folder, offered)
+
     def set_receipted(self, held: SequenceSet, *, backwards: bool) -> None:
         """What the aggregator holds; a step backwards is written at once, others with the next seal."""
         self._store.receipted = held.copy()
@@ -512,5 +544,42 @@ def _open_store(folder: Path, reports: list[str]) -> Store:
             "what the aggregator did not have yet is in there only"
         )
     condemned.unlink(missing_ok=True)
+    (folder / OLDER_COPY).unlink(missing_ok=True)
     (folder / HEAD).mkdir(exist_ok=True)
     return Store.open(folder / STORE)
+
+
+def _write_mark(folder: Path, offered: int) -> None:
+    """Put the mark of an older copy, so that a power cut leaves all of it or nothing."""
+    part = folder / f"{OLDER_COPY}.part"
+    with part.open("w") as file:
+        file.write(str(offered))
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(folder / OLDER_COPY)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _fork(folder: Path, store: Store, reports: list[str]) -> None:
+    """Go on under a new store number if the mark says so; what a crash cuts short the next start does."""
+    mark = folder / OLDER_COPY
+    if not mark.exists():
+        return
+    text = mark.read_text()
+    offered = int(text) if text.isdecimal() else NOTHING
+    old = store.store
+    aside = ""
+    if any((folder / HEAD).iterdir()):
+        aside = f"; its head was set aside in {set_aside(folder, [HEAD], 'older-copy').name}"
+        (folder / HEAD).mkdir()
+    store.fork(min(offered, store.next_seq) if offered else store.next_seq)
+    mark.unlink()
+    reports.append(
+        f"{STORE}: this is an older copy of a store that went on elsewhere; from now on it is a store of its "
+        f"own, {store.store} instead of {old}{aside}; what it had stays here and is not sent up below segment "
+        f"{store.oldest_seq}"
+    )

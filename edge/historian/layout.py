@@ -91,5 +91,9 @@ class HistorianError(Exception):
     """The store cannot be used at all; the message names it and the way out."""
 
 
+class OlderCopy(HistorianError):
+    """This store is an older copy of one that went on elsewhere: end the process, the next start forks it."""
+
+
 class NewerData(HistorianError):
     """The data are of a younger program: refuse to start, change nothing."""

@@ -6,12 +6,14 @@
 4. whole segments from the oldest end, whatever they are.
 
 Rows go from the oldest end only, so that one number, the oldest segment's, tells for ever what was
-let go from what was lost. Statistics segments will join the order between 1 and 2.
+let go from what was lost. What a fork left below that number counts as receipted. Statistics segments
+will join the order between 1 and 2.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
+from contract.wire.receipt import SequenceSet
 from edge.historian.layout import Freed
 from edge.historian.store import Store
 
@@ -47,7 +49,7 @@ def free_receipted(store: Store, at_least: int) -> Freed:
 def _bodies(store: Store, excess: int, *, owed: bool) -> Freed | None:
     """One step of 1 or 3; None if there is no such body."""
     newest = store.next_seq - 1
-    ranges = store.receipted.missing(store.oldest_seq, newest) if owed else store.receipted.ranges()
+    ranges = store.receipted.missing(store.oldest_seq, newest) if owed else _not_owed(store).ranges()
     sizes: list[tuple[int, int]] = []
     for first, last in ranges:
         sizes.extend(store.with_bodies(first, last, AT_ONCE - len(sizes)))
@@ -64,8 +66,9 @@ def _bodies(store: Store, excess: int, *, owed: bool) -> Freed | None:
 def _front(store: Store, excess: int, *, owed: bool) -> Freed | None:
     """One step of 2 or 4; None if the oldest segment is of the other sort, or there is none."""
     sizes: list[tuple[int, int]] = []
-    for row in store.rows(store.oldest_seq, store.next_seq, AT_ONCE):
-        if (row.seq not in store.receipted) != owed:
+    not_owed = _not_owed(store)
+    for row in store.rows(1, store.next_seq, AT_ONCE):
+        if (row.seq not in not_owed) != owed:
             break
         sizes.append((row.seq, row.body_bytes + HEAD_BYTES))
     chosen = _enough(sizes, excess)
@@ -74,6 +77,14 @@ def _front(store: Store, excess: int, *, owed: bool) -> Freed | None:
     store.drop_before(chosen[-1] + 1)
     n = len(chosen)
     return Freed(unreceipted_segments=n) if owed else Freed(segments=n)
+
+
+def _not_owed(store: Store) -> SequenceSet:
+    """Numbers no aggregator waits for: receipted, or left behind by a fork."""
+    numbers = store.receipted.copy()
+    if store.oldest_seq > 1:
+        numbers.add(1, store.oldest_seq - 1)
+    return numbers
 
 
 def _enough(sizes: Sequence[tuple[int, int]], excess: int) -> list[int]:

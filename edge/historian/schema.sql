@@ -4,9 +4,9 @@
 
 CREATE TABLE state (            -- one row
     id INTEGER PRIMARY KEY CHECK (id = 1),
-    store INTEGER NOT NULL,     -- random, drawn when this file was made
+    store INTEGER NOT NULL,     -- random, drawn when this file was made, and anew for an older copy
     next_seq INTEGER NOT NULL,  -- number of the next segment; only ever grows
-    oldest_seq INTEGER NOT NULL,-- numbers below were let go on purpose
+    oldest_seq INTEGER NOT NULL,-- numbers below were let go on purpose, or are of an older store number
     positions INTEGER NOT NULL, -- head positions below may have been used
     crc INTEGER NOT NULL
 );

@@ -235,11 +235,30 @@ class Store:
             except sqlite3.Error:
                 return  # SQLite has done it already
 
-    def _write_state(self, db: sqlite3.Connection, next_seq: int, oldest_seq: int, positions: int) -> None:
-        state = (self.store, next_seq, oldest_seq, positions)
+    def _write_state(
+        self,
+        db: sqlite3.Connection,
+        next_seq: int,
+        oldest_seq: int,
+        positions: int,
+        store: int | None = None,
+    ) -> None:
+        state = (self.store if store is None else store, next_seq, oldest_seq, positions)
         db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?)", (*state, _crc_of(state)))
 
     # -- numbers
+
+    def fork(self, oldest_seq: int) -> None:
+        """Go on under a new store number; segments below `oldest_seq` stay, and are offered no more.
+
+        Nothing is receipted then: whoever held records of the old number holds none of the new one.
+        """
+        store = secrets.randbits(63)
+        with self._transaction() as db:
+            db.execute("DELETE FROM receipt")
+            self._write_state(db, self.next_seq, oldest_seq, self.positions, store)
+        self.store, self.oldest_seq = store, oldest_seq
+        self.receipted, self._receipts_written = SequenceSet(), SequenceSet()
 
     def reserve_positions(self, at_least: int = 1) -> int:
         """First of POSITIONS_AT_ONCE head positions that were never given before."""
@@ -498,10 +517,13 @@ class Store:
                     yield f"{table} {row[0]}: the row's checksum is wrong"
 
 
-def set_aside(folder: Path, names: Sequence[str]) -> Path:
-    """Move damaged files into a folder of their own, in the order of `names`: the one that is missed last."""
+def set_aside(folder: Path, names: Sequence[str], why: str = "damaged") -> Path:
+    """Move files that are of no use any more into a folder of their own, in the order of `names`.
+
+    The one that is missed goes last: until then the next start does it again.
+    """
     attempt = 1
-    while (aside := folder / f"damaged-{attempt}").exists():
+    while (aside := folder / f"{why}-{attempt}").exists():
         attempt += 1
     aside.mkdir()
     for name in names:

@@ -12,8 +12,8 @@ def verify(store: Store, *, deep: bool) -> list[Finding]:
 
     Each row and each block is held against its checksum, each head against its row, and the
     numbers from the oldest to the next must be without a gap: a row deleted together with its
-    checksum is missing. Deep decodes every column, recomputes digests and statistics, and has
-    SQLite check its own pages.
+    checksum is missing. Rows below the oldest are of an earlier store number, with gaps or not.
+    Deep decodes every column, recomputes digests and statistics, and has SQLite check its own pages.
     """
     findings = list(_of_segments(store, deep=deep))
     findings.extend(Finding(Wrong.STORE, 0, 0, 0, 0, text) for text in store.faults_of_numbers())
@@ -25,9 +25,9 @@ def _of_segments(store: Store, *, deep: bool) -> Iterator[Finding]:
     expected = store.oldest_seq
     before: Row | None = None
     for seq in store.seqs():
-        if seq != expected:
+        if seq > expected:
             yield from _missing(before, expected, seq - 1, _row(store, seq))
-        expected = seq + 1
+        expected = max(expected, seq + 1)
         row = _row(store, seq)
         try:
             before, _, _, _ = read(store, seq, deep=deep)

@@ -115,6 +115,13 @@ class Outbox:
         self._land(now_us)
         return Settled(tuple(changed), backwards=False, started=False)
 
+    def highest(self, lane: Lane) -> int:
+        """Highest number of a lane the aggregator holds; 0 if none.
+
+        One the store has not given yet proves an older copy of the store, or numbers used twice.
+        """
+        return max((last for _, last in self.held[lane].ranges()), default=0)
+
     def wants_session(self, receipt: Receipt) -> bool:
         """True when a receipt proves that another ingest process has taken over."""
         if receipt.store != self.store or not self._answered:

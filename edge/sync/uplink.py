@@ -15,7 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 import aiomqtt
 import msgspec
@@ -59,6 +59,9 @@ class Source(Protocol):
     def open_head(self) -> Iterable[Tail]: ...
     async def receipted(self, lane: Lane, held: SequenceSet, *, backwards: bool) -> None: ...
     async def execute(self, command: Command) -> Answer: ...
+    async def older_copy(self, held: int) -> NoReturn:
+        """The aggregator holds numbers the store has not given yet, segments up to `held`: raises."""
+        ...
 
 
 class Identity(NamedTuple):
@@ -107,7 +110,7 @@ class Uplink:
         self._wake.set()
 
     async def run(self) -> None:
-        """Connect, serve, and come back after every loss; never returns.
+        """Connect, serve, and come back after every loss; never returns, and raises what the source raises.
 
         Waits 0.5 s growing to 3 s with jitter, after ten minutes of failure up to 30 s, so
         that a site is back within seconds and a thousand of them do not storm a broker.
@@ -201,6 +204,8 @@ class Uplink:
             return
         if settled.backwards:
             log.warning("the aggregator holds less than it once receipted; sending again what it misses")
+        if settled.started and any(self._outbox.highest(at) >= self._source.lane(at).next for at in Lane):
+            await self._source.older_copy(self._outbox.highest(Lane.SEGMENT))
         for lane in settled.lanes:
             await self._source.receipted(lane, self._outbox.held[lane], backwards=settled.backwards)
         self._wake.set()

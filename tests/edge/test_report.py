@@ -1,5 +1,6 @@
 """The unsealed head as the centre gets it again at the start of a session."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,11 @@ from contract.model.signal import DataType
 from contract.segment.layout import Kind
 from contract.wire.records import pack_tail, unpack_tail
 from edge import report
+from edge.blocking import Worker
+from edge.clock import Clock
 from edge.gateway import Gateway
 from edge.historian.historian import Historian
-from edge.historian.layout import GroupLayout, Meaning, MemberLayout
+from edge.historian.layout import GroupLayout, Meaning, MemberLayout, OlderCopy
 from edge.report import Report
 
 WIDTH = 20_000
@@ -93,3 +96,16 @@ def test_a_message_is_packed_when_it_is_taken(head: Head, monkeypatch: pytest.Mo
     for taken in range(1, 5):
         next(messages)
         assert len(packed) == taken, "the loop polls between two of them"
+
+
+def test_an_older_copy_is_marked_before_the_process_ends(head: Head, tmp_path: Path) -> None:
+    worker = Worker("store")
+    gateway = SimpleNamespace(historian=head.historian, store_worker=worker, clock=Clock())
+    store = head.historian.store
+    with pytest.raises(OlderCopy, match=f"store {store}: .* new store number"):
+        asyncio.run(Report(cast(Gateway, gateway), cast(Any, None), "").older_copy(7))
+    worker.close()
+    head.historian.close()
+    again = Historian.open(tmp_path, Storage(), 0)
+    assert again.store != store
+    again.close()

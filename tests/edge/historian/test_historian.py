@@ -1,6 +1,7 @@
 """The historian as its owner sees it: what goes in comes out, once, through restarts and troubles."""
 
 import errno
+import os
 import sqlite3
 import threading
 from collections import Counter
@@ -18,10 +19,11 @@ from contract.model.config import Storage
 from contract.model.signal import DataType
 from contract.segment.decode import Segment
 from contract.wire.receipt import SequenceSet
+from contract.wire.status import LaneRange
 from edge.historian import historian as module
 from edge.historian.historian import Historian
-from edge.historian.layout import Freed, HistorianError, NewerData
-from edge.historian.store import Store, StoreTrouble
+from edge.historian.layout import Freed, GroupLayout, HistorianError, NewerData
+from edge.historian.store import POSITIONS_AT_ONCE, Store, StoreTrouble
 
 Open = Callable[..., Historian]
 SMALL = Storage(seal_samples=16, seal_after_s=60)
@@ -474,6 +476,116 @@ def test_a_start_on_a_full_disk_uses_the_last_reserve(
     assert again.append(batch(layout, 1)) is not None
     assert again.retain(0) == Freed()
     assert ballast.exists(), "held again as soon as there is room"
+
+
+def older_copy(open_historian: Open) -> tuple[Historian, GroupLayout, Counter[Sample]]:
+    """A copy of a store with two segments; the original went on to segment 5, the copy recorded on too."""
+    historian = open_historian()
+    layout = set_up(historian)
+    historian.configure([layout])
+    expected: Counter[Sample] = Counter()
+    for k in range(4):
+        expected += samples_of(layout, batch(layout, k))
+        historian.append(batch(layout, k))
+        if k % 2:
+            historian.seal(layout.number, 0)
+    historian.set_receipted(SequenceSet([(1, 2)]), backwards=False)
+    historian.close()
+    copy = open_historian()
+    copy.configure([set_up(copy)])
+    for k in range(4, 6):
+        expected += samples_of(layout, batch(layout, k))
+        copy.append(batch(layout, k))
+    return copy, layout, expected
+
+
+def test_an_older_copy_goes_on_under_a_new_number_and_offers_nothing_of_the_old(
+    open_historian: Open, tmp_path: Path
+) -> None:
+    copy, layout, expected = older_copy(open_historian)
+    old = copy.store
+    copy.condemn_as_older_copy(5, 0)
+    assert copy.store == old, "until the process ends"
+    for k in range(6, 8):
+        copy.append(batch(layout, k))
+    copy.close()
+    again = open_historian()
+    assert again.store != old
+    assert again.lane() == LaneRange(4, 4), "what the copy had before it was known for one stays here"
+    assert again.receipted == SequenceSet()
+    (said,) = again.reports
+    assert "older copy" in said
+    assert "older-copy-1" in said
+    assert list((tmp_path / "data" / "older-copy-1" / "head").iterdir())
+    assert read_back(again, numbers_of(layout)) == expected, "and is there to be seen"
+    assert again.verify(deep=True) == []
+    again.configure([set_up(again)])
+    position = again.append(batch(layout, 9))
+    assert position is not None
+    assert position > POSITIONS_AT_ONCE
+    assert again.seal(layout.number, 0) == [4]
+    new = again.store
+    again.close()
+    once_more = open_historian()
+    assert (once_more.store, once_more.reports) == (new, [])
+    assert once_more.lane() == LaneRange(4, 5)
+    assert once_more.receipted == SequenceSet()
+
+
+def test_segments_the_aggregator_cannot_have_are_owed_under_the_new_number(open_historian: Open) -> None:
+    copy, _, _ = older_copy(open_historian)
+    copy.condemn_as_older_copy(1, 0)  # its events were ahead, its segments are not
+    copy.close()
+    again = open_historian()
+    assert again.lane() == LaneRange(2, 4)
+
+
+@pytest.mark.parametrize("step", ["moved", "forked"])
+def test_a_start_that_is_cut_short_forks_at_the_next(
+    open_historian: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    copy, layout, expected = older_copy(open_historian)
+    old = copy.store
+    copy.condemn_as_older_copy(9, 0)
+    copy.close()
+    fork = Store.fork
+
+    def cut(store: Store, oldest: int) -> None:
+        if step == "forked":
+            fork(store, oldest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "fork", cut)
+        with pytest.raises(KeyboardInterrupt):
+            open_historian()
+    again = open_historian()
+    assert again.store != old
+    assert again.lane() == LaneRange(4, 4)
+    assert read_back(again, numbers_of(layout)) == expected
+    assert not (tmp_path / "data" / "older-copy-2").exists()
+
+
+def test_a_mark_that_cannot_be_written_takes_the_last_reserve_or_is_told(
+    open_historian: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, _, _ = older_copy(open_historian)
+    copy.retain(0)
+    ballast = tmp_path / "data" / "ballast"
+    assert ballast.exists()
+    fsync = os.fsync
+
+    def while_full(fd: int) -> None:
+        if ballast.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", while_full)
+    copy.condemn_as_older_copy(9, 0)
+    ballast.touch()
+    monkeypatch.setattr(module, "_drop_ballast", lambda _: False)
+    with pytest.raises(OSError, match="No space left"):
+        copy.condemn_as_older_copy(9, 0)
 
 
 def test_memory_is_bounded_and_the_loss_counted_when_nothing_can_be_kept(

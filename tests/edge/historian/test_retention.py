@@ -157,3 +157,21 @@ def test_a_disk_that_refuses_is_left_alone_for_a_while(open_historian: Open, owe
     historian._store._db.execute("PRAGMA query_only = OFF")
     assert historian.retain(6) == Freed()
     assert historian.retain(40_000_000).gave_up == owed
+
+
+def test_what_a_fork_left_behind_goes_as_if_receipted(open_historian: Open) -> None:
+    historian = filled(open_historian)
+    historian._store.fork(5)
+    used = historian.bytes_used
+    freed = retain(historian._store, used - 20_000)
+    assert freed == Freed(bodies=2)
+    assert [seq for seq, tier in tiers(historian).items() if tier] == [1, 2]
+    freed = retain(historian._store, used - 4 * 16 * 1024 - 8192)
+    assert (freed.bodies, freed.unreceipted_bodies) == (2, 0)
+    assert freed.segments >= 1
+    assert min(tiers(historian)) > 1
+    assert historian.lane().oldest == 5
+    assert historian.verify(deep=True) == []
+    freed = retain(historian._store, used - 6 * 16 * 1024)
+    assert freed.segments + min(tiers(historian)) >= 4
+    assert freed.unreceipted_bodies, "then what is owed"

@@ -197,3 +197,12 @@ def _root_page(path: Path, name: str) -> int:
         return int(db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0])
     finally:
         db.close()
+
+
+def test_numbers_from_before_a_fork_may_have_gaps_and_those_after_may_not(historian: Historian) -> None:
+    store = historian._store
+    store.fork(store.next_seq - 1)
+    store._db.execute("DELETE FROM segment WHERE seq = 2")
+    assert historian.verify(deep=False) == []
+    store._db.execute("DELETE FROM segment WHERE seq = ?", (store.oldest_seq,))
+    assert [finding.seq for finding in historian.verify(deep=False)] == [store.oldest_seq]

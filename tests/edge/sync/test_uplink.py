@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import aiomqtt
 import pytest
@@ -89,9 +90,16 @@ class Stores:
         self.held[lane] = held.copy()
         self.backwards.append(backwards)
 
+    async def older_copy(self, held: int) -> NoReturn:
+        raise OlderCopyError(held)
+
     async def execute(self, command: Command) -> Answer:
         self.executed.append(command.body.id)
         return Answer(id=command.body.id, outcome=Outcome.DONE, text="done", time_us=1)
+
+
+class OlderCopyError(Exception):
+    """What the gateway ends with."""
 
 
 class Centre:
@@ -230,6 +238,27 @@ def test_another_ingest_process_is_greeted_and_a_restored_one_gets_what_it_misse
     stores = Stores()
     play(broker, stores, story)
     assert stores.backwards[-1]
+
+
+@pytest.mark.parametrize(("events", "segments"), [(0, 4), (5, 2)])
+def test_numbers_from_the_future_end_the_process(broker: Broker, events: int, segments: int) -> None:
+    identity = Identity(GATEWAY, broker.issue(GATEWAY))
+    stores = Stores()
+
+    async def story() -> None:
+        settings = UplinkSettings(host="127.0.0.1", port=broker.gateway_port)
+        outbox = Outbox(STORE, {lane: SequenceSet() for lane in Lane})
+        uplink = Uplink(identity, settings, stores, outbox, TailBuffer(STORE), Clock(), random.Random(1))
+        async with centre(broker) as c:
+            running = asyncio.create_task(uplink.run())
+            await c.say(session=(await c.born()).session, events=events, segments=segments)
+            async with asyncio.timeout(20):
+                with pytest.raises(BaseExceptionGroup) as group:
+                    await running
+        assert group.group_contains(OlderCopyError, match=f"^{segments}$")
+
+    asyncio.run(story())
+    assert stores.held == {}, "nothing of it is believed"
 
 
 def test_the_open_head_is_restated_once_a_session(broker: Broker) -> None:
