@@ -44,6 +44,8 @@ TRIM_EVERY = 1000
 """Tail messages of a gateway between two looks at how much of its tail is kept."""
 
 REFUSALS_MAX = 100
+RESTATED = frozenset({Up.BIRTH, Up.STATUS, Up.APPLIED})
+"""Said again and again, with other times and sessions each time: once in quarantine per reason."""
 
 Store: TypeAlias = tuple[str, int]
 """(gateway, store)"""
@@ -224,8 +226,8 @@ class _Turn:
             with self.connection.begin_nested():
                 self.lanes()[message.source.lane](scope, message)
         except Refused as refused:
-            self._put_aside(scope, message, str(refused), refused.record)
-            if refused.record is not None:
+            is_kept = self._put_aside(scope, message, str(refused), refused.record)
+            if refused.record is not None and is_kept:
                 store, seq = refused.record
                 self.holding(scope, gateway, store).add(Kind.QUARANTINED, seq)
         except (ArithmeticError, LookupError, TypeError, ValueError, *Unstorable) as error:
@@ -265,9 +267,9 @@ class _Turn:
     def moved(self, scope: Scope, gateway: str, store: int, before: int, after: int) -> None:
         """The watermark of a store may have moved."""
 
-    def _put_aside(self, scope: Scope, message: Message, reason: str, record: tuple[int, int] | None) -> None:
-        self.refusals.append((message.source.gateway, reason))
-        keeping.put_aside(
+    def _put_aside(self, scope: Scope, message: Message, reason: str, record: tuple[int, int] | None) -> bool:
+        """Keep what could not be taken; False if not all of it is kept."""
+        is_kept = keeping.put_aside(
             scope,
             self.connection,
             self.lane,
@@ -277,7 +279,12 @@ class _Turn:
             reason=reason,
             now_us=message.now_us,
             record=record,
+            alike=reason if message.source.lane in RESTATED else "",
         )
+        if record is not None and not is_kept:
+            reason += "; the quarantine has no room left for its bytes, so it is not receipted"
+        self.refusals.append((message.source.gateway, reason))
+        return is_kept
 
 
 class _MainTurn(_Turn):

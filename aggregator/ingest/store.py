@@ -21,10 +21,12 @@ from contract.wire.receipt import SequenceSet
 from contract.wire.records import Lane
 
 SAMPLE_MAX = 64 * 1024
-"""Bytes kept of what is no record, or of a record once the quota is used up."""
+"""Bytes kept of what is no record."""
+SAMPLES_MAX = 200
+"""Rows of what is no record, per gateway and database; beyond them it is only counted."""
 ROWS_MAX = 1000
 BYTES_MAX = 64 * 1024 * 1024
-"""Bounds of the quarantine per gateway and database; beyond them it only counts."""
+"""Bounds of the records in quarantine, likewise; noise does not use them up."""
 OVERFLOW = "overflow"
 
 
@@ -157,33 +159,35 @@ def put_aside(  # noqa: PLR0913  # a row has these many columns, and each is nam
     reason: str,
     now_us: int,
     record: tuple[int, int] | None = None,
-) -> None:
-    """Keep bytes that could not be taken, once each, within the bounds.
+    alike: str = "",
+) -> bool:
+    """Keep bytes that could not be taken, once each, within the bounds; whether all of them are kept.
 
     Args:
         lane: which database; EVENT is main.db, SEGMENT history.db.
-        record: (store, seq) where the message said them: then all its bytes are kept, for it is
-            receipted; otherwise SAMPLE_MAX of them.
+        record: (store, seq) where the message said them: then all its bytes are kept or none, and
+            only what is kept may be receipted. Otherwise SAMPLE_MAX of them.
+        alike: two messages count as one if this is the same; their bytes if it is empty.
     """
     table = main_quarantine if lane is Lane.EVENT else history_quarantine
-    fingerprint = sha256(payload).hexdigest()
+    fingerprint = sha256(alike.encode() or payload).hexdigest()
     topic = topic[:200]
-    if _count_again(connection, table, gateway, topic, fingerprint, now_us):
-        return
+    there = _count_again(connection, table, gateway, topic, fingerprint, now_us)
+    if there is not None:
+        return there
+    c = table.c
     used = connection.execute(
-        select(func.count(), func.coalesce(func.sum(func.length(table.c.kept)), 0)).where(
-            table.c.gateway == gateway
+        select(func.count(), func.coalesce(func.sum(func.length(c.kept)), 0)).where(
+            c.gateway == gateway, c.store.is_(None) if record is None else c.store.is_not(None)
         )
     ).one()
     rows, used_bytes = int(used[0]), int(used[1])
     kept = payload if record else payload[:SAMPLE_MAX]
-    if rows >= ROWS_MAX or used_bytes + len(kept) > BYTES_MAX:
-        kept = b""
-        if record is None or rows >= 2 * ROWS_MAX:
-            topic, fingerprint, record = OVERFLOW, OVERFLOW, None
-            reason = "more than is kept of one gateway; counted only, the last one was: " + reason
-            if _count_again(connection, table, gateway, topic, fingerprint, now_us):
-                return
+    if rows >= (ROWS_MAX if record else SAMPLES_MAX) or used_bytes + len(kept) > BYTES_MAX:
+        topic, fingerprint, record, kept = OVERFLOW, OVERFLOW, None, b""
+        reason = "more than is kept of one gateway; counted only, the first one was: " + reason
+        if _count_again(connection, table, gateway, topic, fingerprint, now_us) is not None:
+            return False
     store, seq = record or (None, None)
     connection.execute(
         insert(table).values(
@@ -201,17 +205,20 @@ def put_aside(  # noqa: PLR0913  # a row has these many columns, and each is nam
             kept=kept,
         )
     )
+    return len(kept) == len(payload)
 
 
 def _count_again(
     connection: Connection, table: Table, gateway: str, topic: str, fingerprint: str, now_us: int
-) -> bool:
-    again = connection.execute(
-        update(table)
-        .where(table.c.gateway == gateway, table.c.topic == topic, table.c.fingerprint == fingerprint)
-        .values(count=table.c.count + 1, last_us=now_us)
-    )
-    return again.rowcount > 0
+) -> bool | None:
+    """Count once more what is there already; whether it is there whole, None if it is not there."""
+    c = table.c
+    this = and_(c.gateway == gateway, c.topic == topic, c.fingerprint == fingerprint)
+    again = connection.execute(update(table).where(this).values(count=c.count + 1, last_us=now_us))
+    if not again.rowcount:
+        return None
+    row = connection.execute(select(c.size, func.length(c.kept)).where(this)).one()
+    return bool(row[0] == row[1])
 
 
 def _quarantined(connection: Connection, lane: Lane, tenant: str | None) -> list[Quarantined]:

@@ -266,27 +266,92 @@ def test_what_is_no_envelope_is_counted_once_per_content_and_not_receipted(
 def test_the_quarantine_is_bounded_and_goes_on_counting(
     ingest: Ingest, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "ROWS_MAX", 10)
-    monkeypatch.setattr(keeping, "BYTES_MAX", 100)
+    monkeypatch.setattr(keeping, "SAMPLES_MAX", 10)
     for i in range(100):
         put(ingest, Sent(topics.up("gw-1", Up.EVENT), b"%d" % i * 8))
     rows = aside(databases)
-    assert len(rows) <= 11
+    assert len(rows) == 11
     assert sum(row.times for row in rows) == 100
-    assert sum(row.kept for row in rows) <= 100
     assert rows[-1].topic == keeping.OVERFLOW
+    assert rows[-1].kept == 0
 
 
-def test_a_bad_record_beyond_the_quota_still_holds_up_nobody(
+def unreadable(gateway: FakeGateway, count: int) -> list[Sent]:
+    """Events that were damaged before they were packed: each has a number, none can be taken."""
+    events = [gateway.event() for _ in range(count)]
+    return [gateway.send(Up.EVENT, msgspec.structs.replace(e, actor="x" * 401)) for e in events]
+
+
+def test_noise_leaves_the_room_for_records_alone(
     ingest: Ingest, gateway: FakeGateway, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "BYTES_MAX", 10)
-    (segment,) = segments(gateway, 1)
-    broken = msgspec.structs.replace(segment, digest=segment.digest ^ 1)
-    (receipt,) = put(ingest, gateway.send(Up.SEGMENT, broken))
-    assert receipt.held[Lane.SEGMENT] == Held(1)
-    (row,) = aside(databases)
-    assert (row.seq, row.kept) == (1, 0)
+    monkeypatch.setattr(keeping, "SAMPLES_MAX", 2)
+    monkeypatch.setattr(keeping, "ROWS_MAX", 3)
+    put(ingest, *(Sent(topics.up("gw-1", Up.EVENT), b"noise %d" % i) for i in range(20)))
+    (receipt,) = put(ingest, *unreadable(gateway, 3))
+    assert receipt.held[Lane.EVENT] == Held(3)
+    assert [row.kept == row.size for row in aside(databases) if row.seq] == [True] * 3
+
+
+def test_what_is_not_kept_whole_is_not_receipted_and_holds_up_none_of_its_neighbours(
+    ingest: Ingest, gateway: FakeGateway, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = unreadable(gateway, 3)
+    good = gateway.send(Up.EVENT, gateway.event())
+    monkeypatch.setattr(keeping, "BYTES_MAX", len(first.payload) + len(second.payload))
+    (receipt,) = put(ingest, first, second, third, good)
+    assert receipt.held[Lane.EVENT] == Held(2, ((4, 4),))
+    *_, (name, reason) = ingest.refusals()
+    assert name == gateway.name
+    assert "not receipted" in reason
+    for _ in range(2):
+        (receipt,) = put(ingest, third, second, good)
+        assert receipt.held[Lane.EVENT] == Held(2, ((4, 4),))
+    assert sum(row.times for row in aside(databases)) == 7
+    monkeypatch.setattr(keeping, "BYTES_MAX", 10**9)
+    (receipt,) = put(ingest, third)
+    assert receipt.held[Lane.EVENT] == Held(4)
+
+
+def test_records_are_bounded_in_number_too(
+    ingest: Ingest, gateway: FakeGateway, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "ROWS_MAX", 2)
+    (receipt,) = put(ingest, *unreadable(gateway, 3))
+    assert receipt.held[Lane.EVENT] == Held(2)
+    assert len([row for row in aside(databases) if row.seq]) == 2
+
+
+def test_bytes_of_which_only_a_sample_is_kept_do_not_stand_for_the_record(
+    ingest: Ingest, gateway: FakeGateway, databases: Databases
+) -> None:
+    """What an earlier program could not read as a record was cut off; this one can."""
+    event = msgspec.structs.replace(gateway.event(), text="x" * (keeping.SAMPLE_MAX + 1))
+    message = gateway.send(Up.EVENT, event)
+    with writing(databases.main) as connection:
+        whole = keeping.put_aside(
+            INGEST,
+            connection,
+            Lane.EVENT,
+            gateway=gateway.name,
+            topic=message.topic,
+            payload=message.payload,
+            reason="?",
+            now_us=1,
+        )
+    assert not whole
+    assert put(ingest, message) == []
+
+
+def test_a_gateway_that_keeps_coming_back_with_a_refused_birth_takes_one_row(
+    ingest: Ingest, gateway: FakeGateway, databases: Databases
+) -> None:
+    """Each birth has a fresh session and time, and the lanes have grown; it is the same refusal."""
+    for contract in (*[99] * 20, 98):
+        gateway.event()
+        gateway.now_us += 10_000_000
+        put(ingest, gateway.send(Up.BIRTH, msgspec.structs.replace(gateway.birth(), contract=contract)))
+    assert [row.times for row in aside(databases)] == [20, 1]
 
 
 @settings(max_examples=3)
