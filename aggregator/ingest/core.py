@@ -44,6 +44,8 @@ TRIM_EVERY = 1000
 """Tail messages of a gateway between two looks at how much of its tail is kept."""
 
 REFUSALS_MAX = 100
+UNREADABLE_MAX = 1000
+"""Ranges noted as gone per birth and lane; the next birth names others."""
 RESTATED = frozenset({Up.BIRTH, Up.STATUS, Up.APPLIED})
 """Said again and again, with other times and sessions each time: once in quarantine per reason."""
 
@@ -251,11 +253,13 @@ class _Turn:
         return self.holdings[key]
 
     def lose(self, birth: Birth) -> None:
-        """Numbers below the oldest one a gateway still has, and that never came, will never come."""
+        """Numbers that never came and never will: below the oldest one a gateway has, or unreadable there."""
         span = birth.lanes.get(self.lane)
+        ranges = list(birth.unreadable.get(self.lane, ())[:UNREADABLE_MAX])
         if span is not None and span.oldest > 1:
-            holding = self.holding(self.scopes[birth.gateway], birth.gateway, birth.store)
-            holding.add(Kind.GONE, 1, span.oldest - 1)
+            ranges.append((1, span.oldest - 1))
+        if ranges:
+            self.holding(self.scopes[birth.gateway], birth.gateway, birth.store).lose(ranges)
 
     def finish(self) -> None:
         """Write what is held now."""

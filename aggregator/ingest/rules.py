@@ -16,7 +16,7 @@ from contract.segment.layout import PACKED_MAX, SegmentError
 from contract.wire import envelope
 from contract.wire.envelope import EnvelopeError
 from contract.wire.records import EventRecord, SegmentRecord, Tail, TailError, unpack_tail
-from contract.wire.status import CONTRACT_VERSION, Birth
+from contract.wire.status import CONTRACT_VERSION, Birth, LaneRange
 
 INT64_MAX: Final = 2**63 - 1
 NAME_MAX: Final = 400
@@ -136,6 +136,11 @@ def read_birth(payload: bytes, gateway: str) -> Birth:
     for lane, span in birth.lanes.items():
         if not span.oldest <= span.next <= INT64_MAX:
             raise Refused(f"{lane} lane: oldest {span.oldest}, next {span.next}")
+    for lane, unreadable in birth.unreadable.items():
+        end = birth.lanes.get(lane, LaneRange()).next
+        for first, last in unreadable:
+            if not 1 <= first <= last < end:
+                raise Refused(f"{lane} lane: {first}…{last} unreadable, next {end}")
     for signal in birth.signals:
         _within(signal, ("number",))
         _storable("uid", signal.uid, 128)

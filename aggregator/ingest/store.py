@@ -5,9 +5,10 @@ Kinds of holding, all of them receipted; `stored` alone says that there is a row
     stored       the record lies in its table
     repeat       an event that is there already under another number
     quarantined  could not be taken; its bytes are in quarantine
-    gone         the gateway said it no longer has it, before it was ever sent here
+    gone         the gateway said it has it no longer, or cannot read it, before it was ever sent here
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
@@ -63,8 +64,15 @@ class Holding:
                 self.by_kind[other] = _without(self.by_kind[other], first, last)
             self.by_kind[kind].add(first, last)
             return
-        for missing in list(self.all().missing(first, last)):
+        for missing in self.all().missing(first, last):
             self.by_kind[kind].add(*missing)
+
+    def lose(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Count what is not held of these closed ranges as gone."""
+        held = self.all()
+        for first, last in ranges:
+            for missing in held.missing(first, last):
+                self.by_kind[Kind.GONE].add(*missing)
 
 
 class Quarantined(NamedTuple):

@@ -40,7 +40,9 @@ class GroupEpoch(msgspec.Struct, frozen=True, array_like=True):
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
     """Opens a session; retained, so that an ingest that starts later answers it too.
 
-    `session` is fresh and random at each; the answer is a Receipt that echoes it.
+    `session` is fresh and random at each; the answer is a Receipt that echoes it. `unreadable`
+    are closed ranges of numbers in `lanes` whose records are damaged here and can never be sent;
+    the centre counts them as held, the first 1000 ranges of a lane in each birth.
     """
 
     gateway: str
@@ -54,6 +56,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     contract: int = CONTRACT_VERSION
     program: str = ""
     clock_trusted: bool = True
+    unreadable: dict[Lane, tuple[tuple[int, int], ...]] = {}
 
 
 class DeviceHealth(msgspec.Struct, frozen=True, kw_only=True):

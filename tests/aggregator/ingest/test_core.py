@@ -20,6 +20,7 @@ from aggregator.db.engine import Databases, reading, writing
 from aggregator.gateways.change import Changed
 from aggregator.history import store as history
 from aggregator.history.service import query
+from aggregator.ingest import core
 from aggregator.ingest import store as keeping
 from aggregator.ingest.core import Ingest
 from aggregator.ingest.service import quarantined
@@ -468,6 +469,50 @@ def test_numbers_the_gateway_let_go_count_as_gone_so_that_the_watermark_moves(
     assert list(held.by_kind[Kind.STORED].ranges()) == [(2, 3), (5, 5)]
 
 
+def test_numbers_the_gateway_cannot_read_count_as_gone_until_it_can(
+    ingest: Ingest, gateway: FakeGateway, databases: Databases
+) -> None:
+    records = segments(gateway, 5)
+    events = [gateway.event() for _ in range(3)]
+    put(ingest, *(gateway.send(Up.SEGMENT, records[i]) for i in (0, 2, 4)))
+    put(ingest, gateway.send(Up.EVENT, events[0]))
+    birth = msgspec.structs.replace(
+        gateway.birth(), unreadable={Lane.SEGMENT: ((1, 2), (4, 4)), Lane.EVENT: ((3, 3),)}
+    )
+    (receipt,) = put(ingest, gateway.send(Up.BIRTH, birth))
+    assert receipt.held == {Lane.SEGMENT: Held(5), Lane.EVENT: Held(1, ((3, 3),))}
+    held = holding(databases, gateway, Lane.SEGMENT)
+    assert list(held.by_kind[Kind.GONE].ranges()) == [(2, 2), (4, 4)]
+    assert list(held.by_kind[Kind.STORED].ranges()) == [(1, 1), (3, 3), (5, 5)]
+    put(ingest, gateway.send(Up.SEGMENT, records[3]))  # the disk could be read after all
+    held = holding(databases, gateway, Lane.SEGMENT)
+    assert list(held.by_kind[Kind.GONE].ranges()) == [(2, 2)]
+    assert list(held.by_kind[Kind.STORED].ranges()) == [(1, 1), (3, 5)]
+
+
+def test_more_gaps_than_a_receipt_can_name_do_not_hold_the_watermark_when_they_are_unreadable(
+    ingest: Ingest, gateway: FakeGateway
+) -> None:
+    events = [gateway.event() for _ in range(200)]
+    (receipt,) = put(ingest, *(gateway.send(Up.EVENT, event) for event in events[::2]))
+    assert receipt.held[Lane.EVENT].watermark == 1
+    unreadable = tuple((event.seq, event.seq) for event in events[1::2])
+    birth = msgspec.structs.replace(gateway.birth(), unreadable={Lane.EVENT: unreadable})
+    (receipt,) = put(ingest, gateway.send(Up.BIRTH, birth))
+    assert receipt.held[Lane.EVENT] == Held(200)
+
+
+def test_only_so_many_unreadable_ranges_are_noted_of_one_birth(
+    ingest: Ingest, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "UNREADABLE_MAX", 2)
+    for _ in range(6):
+        gateway.event()
+    birth = msgspec.structs.replace(gateway.birth(), unreadable={Lane.EVENT: ((1, 1), (3, 3), (5, 5))})
+    (receipt,) = put(ingest, gateway.send(Up.BIRTH, birth))
+    assert receipt.held[Lane.EVENT] == Held(1, ((3, 3),))
+
+
 def test_a_gateway_speaks_for_itself_only(ingest: Ingest, gateway: FakeGateway, databases: Databases) -> None:
     other = topics.up("gw-2", Up.BIRTH)
     assert put(ingest, Sent(other, pack(gateway.birth()))) == []
@@ -477,7 +522,18 @@ def test_a_gateway_speaks_for_itself_only(ingest: Ingest, gateway: FakeGateway, 
         assert connection.execute(text("SELECT count(*) FROM gateway")).scalar() == 0
 
 
-@pytest.mark.parametrize("change", [{"contract": 3}, {"lanes": {Lane.EVENT: LaneRange(5, 4)}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contract": 3},
+        {"lanes": {Lane.EVENT: LaneRange(5, 4)}},
+        {"unreadable": {Lane.EVENT: ((1, 1),)}},  # a number that was never given
+        {"unreadable": {Lane.EVENT: ((0, 2),)}, "lanes": {Lane.EVENT: LaneRange(1, 9)}},
+        {"unreadable": {Lane.EVENT: ((3, 2),)}, "lanes": {Lane.EVENT: LaneRange(1, 9)}},
+        {"unreadable": {Lane.EVENT: ((8, 9),)}, "lanes": {Lane.EVENT: LaneRange(1, 9)}},
+        {"unreadable": {Lane.EVENT: ((1, 1),)}, "lanes": {}},
+    ],
+)
 def test_a_birth_that_makes_no_sense_is_not_answered(
     ingest: Ingest, gateway: FakeGateway, databases: Databases, change: dict[str, object]
 ) -> None:
