@@ -348,8 +348,13 @@ def _keep_aside(path: Path, data: bytes, spans: list[Span], good: int, reports: 
     aside = path.with_suffix(DAMAGED)
     if not aside.exists():
         part = path.with_suffix(".part")
-        part.write_bytes(b"".join(data[span.start : span.end] for span in spans))
-        part.rename(aside)
+        try:
+            part.write_bytes(b"".join(data[span.start : span.end] for span in spans))
+            part.rename(aside)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            reports.append(f"head: {path.name}: bytes that are no record cannot be kept yet: {_words(error)}")
+            return
         lost = sum(span.end - span.start for span in spans)
         where = ", ".join(f"{span.start}…{span.end - 1}" for span in spans)
         reports.append(

@@ -9,9 +9,10 @@ single steps of the interpreter meet: appending to a list, cutting it at the fro
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -41,6 +42,7 @@ OLDER_COPY: Final = "store.older-copy"
 BALLAST: Final = "ballast"
 BALLAST_BYTES: Final = 4 * 1024 * 1024
 """Space held for the day the disk is full: without some, not even the ring can make room."""
+RESERVATIONS_SKIPPED: Final = 4096
 MEGABYTE: Final = 1_000_000
 MEMORY_BYTES: Final = 128 * 1024 * 1024
 """What open groups may take while nothing can be sealed; beyond, the oldest samples are lost."""
@@ -50,6 +52,8 @@ NOTHING: Final = 0
 _SAMPLE_BYTES: Final = 17
 _RECORD_BYTES: Final = 500
 _FREE_AT_ONCE: Final = 4 * 1024 * 1024
+
+T = TypeVar("T")
 
 
 class Figures(NamedTuple):
@@ -78,6 +82,7 @@ class Historian:
         self._damaged: dict[int, str] = {}
         self._said: set[str] = set()
         self._store_trouble = ""
+        self._unreserved = ""
         self._refused_us = -RETRY_US
         self._figures = Figures(0, 0, 0)
         self.reports: list[str] = []
@@ -91,7 +96,8 @@ class Historian:
 
         A store.db that is damaged beyond use is set aside with its head and a new one, with a
         new store number, begun at once; `reports` says so. One that is marked as an older copy goes
-        on under a new store number.
+        on under a new store number. Where the disk is so full that not even positions can be reserved,
+        samples are taken into memory from a position far beyond any in use; `trouble` says so.
 
         Args:
             folder: of this gateway's data; created if absent.
@@ -106,14 +112,13 @@ class Historian:
         reports: list[str] = []
         try:
             (folder / HEAD).mkdir(parents=True, exist_ok=True)
+            _hold_ballast(folder)
             store = _open_store(folder, reports)
             try:
                 _fork(folder, store, reports)
-                first = _reserve(folder, store, reports)
                 found = replay(folder / HEAD, store.store, reports)
                 highest = max((r.position for _, records in found for r in records), default=0)
-                if highest >= first:
-                    first = store.reserve_positions(highest + 1)
+                first, unreserved = _first_position(folder, store, highest + 1, reports)
             except BaseException:
                 store.close()
                 raise
@@ -122,6 +127,7 @@ class Historian:
         head = HeadFiles(folder / HEAD, store.store, first, disk)
         self = cls(folder, storage, store, head)
         self.reports = reports
+        self._unreserved = unreserved
         records: dict[int, Record] = {}
         for path, of_file in found:
             head.adopt(path, of_file)
@@ -163,21 +169,21 @@ class Historian:
     def number_signals(self, uids: Sequence[str]) -> dict[str, int]:
         """Permanent number per signal uid, on the disk before it is given; never reused."""
         try:
-            return self._store.number_signals(uids)
+            return _or_with_ballast(self._folder, lambda: self._store.number_signals(uids))
         except (StoreDamaged, StoreTrouble) as error:
             raise HistorianError(f"no numbers for new signals: {error}") from error
 
     def number_groups(self, uids: Sequence[str]) -> dict[str, int]:
         """Permanent number per group uid."""
         try:
-            return self._store.number_groups(uids)
+            return _or_with_ballast(self._folder, lambda: self._store.number_groups(uids))
         except (StoreDamaged, StoreTrouble) as error:
             raise HistorianError(f"no numbers for new groups: {error}") from error
 
     def epoch_of(self, group: int, members: Sequence[Meaning]) -> int:
         """Epoch of a group with these members: the current one if nothing changed, else the next."""
         try:
-            return self._store.epoch_of(group, members)
+            return _or_with_ballast(self._folder, lambda: self._store.epoch_of(group, members))
         except (StoreDamaged, StoreTrouble) as error:
             raise HistorianError(f"no new epoch for group {group}: {error}") from error
 
@@ -258,15 +264,16 @@ class Historian:
         whole = self._head.sync()
         if self.trouble:
             self._bound_memory()
-        if self._head.next_position > self._store.positions - POSITIONS_AT_ONCE // 2:
+        if self._unreserved or self._head.next_position > self._store.positions - POSITIONS_AT_ONCE // 2:
             self._reserve()
         return whole
 
     def _reserve(self) -> None:
         try:
-            self._store.reserve_positions()
+            self._store.reserve_positions(self._head.next_position)
+            self._unreserved = ""
         except (StoreDamaged, StoreTrouble) as error:
-            self._store_trouble = str(error)  # there is room for years of trying again
+            self._unreserved = str(error)  # there is room for years of trying again
 
     def _bound_memory(self) -> None:
         def size(group: OpenGroup) -> int:
@@ -289,6 +296,11 @@ class Historian:
         """
         found = self._groups.get(group)
         if found is None:
+            return []
+        if self._unreserved:  # a segment must not cover positions that a later run may give again
+            self._reserve()
+        if self._unreserved:
+            found.retry_us = now_us + RETRY_US
             return []
         if found.boundary <= self._store.sealed.get(group, 0):
             found.fix_boundary()
@@ -461,7 +473,7 @@ class Historian:
     @property
     def trouble(self) -> str:
         """What the disk refuses now, in plain words; "" when all is well."""
-        return self._head.trouble or self._store_trouble
+        return self._head.trouble or self._store_trouble or self._unreserved
 
     @property
     def bytes_used(self) -> int:
@@ -497,15 +509,40 @@ def _matches(batch: Batch, members: Sequence[MemberLayout]) -> bool:
     )
 
 
-def _reserve(folder: Path, store: Store, reports: list[str]) -> int:
+def _first_position(folder: Path, store: Store, at_least: int, reports: list[str]) -> tuple[int, str]:
+    """First position of this run, and "" or why none could be reserved.
+
+    Then it lies a random number of reservations beyond all that were: further runs that cannot
+    reserve either must not give the same positions, which the aggregator may have in its tail.
+    """
+    try:
+        return _reserve(folder, store, at_least, reports), ""
+    except StoreTrouble as error:
+        if store.positions == 1:  # nothing was ever written here
+            raise
+        skipped = secrets.randbelow(RESERVATIONS_SKIPPED) * POSITIONS_AT_ONCE
+        return max(store.positions, at_least) + skipped, str(error)
+
+
+def _reserve(folder: Path, store: Store, at_least: int, reports: list[str]) -> int:
     """First position of this run; on a full disk the ballast goes for it."""
     try:
-        return store.reserve_positions()
+        return store.reserve_positions(at_least)
     except StoreTrouble as error:
         if not error.full or not _drop_ballast(folder):
             raise
         reports.append(f"{error}: the last reserve of {BALLAST_BYTES // 1024**2} MiB is in use")
-    return store.reserve_positions()
+    return store.reserve_positions(at_least)
+
+
+def _or_with_ballast(folder: Path, write: Callable[[], T]) -> T:
+    """What `write` gives; on a full disk the ballast goes for it."""
+    try:
+        return write()
+    except StoreTrouble as error:
+        if not error.full or not _drop_ballast(folder):
+            raise
+    return write()
 
 
 def _drop_ballast(folder: Path) -> bool:
@@ -576,10 +613,11 @@ def _fork(folder: Path, store: Store, reports: list[str]) -> None:
     if any((folder / HEAD).iterdir()):
         aside = f"; its head was set aside in {set_aside(folder, [HEAD], 'older-copy').name}"
         (folder / HEAD).mkdir()
-    store.fork(min(offered, store.next_seq) if offered else store.next_seq)
+    oldest = min(offered, store.next_seq) if offered else store.next_seq
+    _or_with_ballast(folder, lambda: store.fork(oldest))
     mark.unlink()
     reports.append(
         f"{STORE}: this is an older copy of a store that went on elsewhere; from now on it is a store of its "
-        f"own, {store.store} instead of {old}{aside}; what it had stays here and is not sent up below segment "
-        f"{store.oldest_seq}"
+        f"own, {store.store} instead of {old}{aside}; what it had stays here, and below segment "
+        f"{store.oldest_seq} it is not sent up"
     )

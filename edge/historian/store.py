@@ -128,10 +128,22 @@ class Store:
             StoreDamaged: no SQLite file, or its state is not readable.
             HistorianError: the folder cannot be written.
         """
+        try:
+            return cls._opened(path, alone=False)
+        except NewerData:
+            raise
+        except HistorianError:
+            return cls._opened(path, alone=True)
+
+    @classmethod
+    def _opened(cls, path: Path, *, alone: bool) -> Self:
+        """Alone, SQLite keeps its index of the log in memory: a full disk has no room for its -shm file."""
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         db.text_factory = lambda text: text.decode(errors="replace")  # a damaged text fails its checksum
         store = cls(path, db)
         try:
+            if alone:
+                db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             store._begin_use()
         except sqlite3.DatabaseError as error:
             db.close()

@@ -107,6 +107,14 @@ class Journal:
     @classmethod
     def _opened(cls, path: Path, store: int, first: int, reports: list[str]) -> Self:
         try:
+            return cls._connected(path, store, first, reports, alone=False)
+        except JournalTrouble:
+            return cls._connected(path, store, first, reports, alone=True)
+
+    @classmethod
+    def _connected(cls, path: Path, store: int, first: int, reports: list[str], *, alone: bool) -> Self:
+        """Alone, SQLite keeps its index of the log in memory: a full disk has no room for its -shm file."""
+        try:
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise JournalTrouble(f"{path}: {error}; the data folder must be writable") from error
@@ -114,6 +122,8 @@ class Journal:
         journal = cls(path, db)
         journal.reports = reports
         try:
+            if alone:
+                db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             journal._begin_use(store, first)
         except sqlite3.DatabaseError as error:
             db.close()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import fakes.appender
+import fakes.full_disk
 import pytest
 from fakes.samples import Sample, batch, numbers_of, read_back, samples_of, set_up
 
@@ -84,3 +85,29 @@ def test_a_system_call_that_fails_now_and_then_loses_nothing(
     run(folder, [], [STRACE, "-f", "-o", str(log), "-e", f"trace={call}", "-e", inject])
     assert "INJECTED" in log.read_text()
     assert_whole(folder)
+
+
+MOUNT = 'mount -t tmpfs -o size=12m none "$1" && shift && exec "$@"'
+
+
+def may_mount(folder: Path) -> bool:
+    """Whether we may have a file system of our own, seen by our children only."""
+    command = ["unshare", "-m", "sh", "-c", MOUNT, "sh", str(folder), "true"]
+    unshare = shutil.which("unshare")
+    return unshare is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_a_start_on_a_disk_without_a_free_block_goes_on_from_memory(tmp_path: Path) -> None:
+    if not may_mount(tmp_path):
+        pytest.skip("mounting a file system needs rights")
+    roots = os.pathsep.join(entry for entry in sys.path if entry)
+    program = [sys.executable, fakes.full_disk.__file__, str(tmp_path)]
+    child = subprocess.run(
+        ["unshare", "-m", "sh", "-c", MOUNT, "sh", str(tmp_path), *program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": roots},
+        timeout=60,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr

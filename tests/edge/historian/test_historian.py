@@ -456,8 +456,6 @@ def test_a_start_on_a_full_disk_uses_the_last_reserve(
     layout = set_up(historian)
     historian.configure([layout])
     historian.append(batch(layout, 0))
-    historian.seal(layout.number, 0)
-    historian.retain(0)
     historian.close()
     ballast = tmp_path / "data" / "ballast"
     assert ballast.stat().st_size == module.BALLAST_BYTES
@@ -476,6 +474,77 @@ def test_a_start_on_a_full_disk_uses_the_last_reserve(
     assert again.append(batch(layout, 1)) is not None
     assert again.retain(0) == Freed()
     assert ballast.exists(), "held again as soon as there is room"
+
+
+def test_new_signals_take_the_last_reserve_on_a_full_disk(open_historian: Open, tmp_path: Path) -> None:
+    historian = open_historian()
+    ballast = tmp_path / "data" / "ballast"
+    assert ballast.exists()
+    db = historian._store._db
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(HistorianError, match="full"):
+        set_up(historian, types={f"{i}" * 100: DataType.FLOAT for i in range(400)})
+    assert not ballast.exists(), "it was tried with its room"
+
+
+def test_without_positions_samples_are_kept_in_memory_until_there_are_some(
+    open_historian: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    historian = open_historian()
+    layout = set_up(historian)
+    historian.configure([layout])
+    expected = samples_of(layout, batch(layout, 0))
+    historian.append(batch(layout, 0))
+    historian.close()
+    used: list[int] = []
+    again, disk = historian, PowerCutDisk()
+    monkeypatch.setattr(module, "RESERVATIONS_SKIPPED", 2**25)  # two alike: not in a test's lifetime
+
+    def refuse(_store: Store, _at_least: int = 1) -> int:
+        raise StoreTrouble("database or disk is full", full=True)
+
+    for k in (1, 2):  # restart upon restart
+        disk = PowerCutDisk()
+        disk.error = errno.ENOSPC
+        with monkeypatch.context() as full:
+            full.setattr(Store, "reserve_positions", refuse)
+            again = open_historian(disk=disk)
+            assert "full" in again.trouble
+            disk.fail["create"] = 10**9
+            again.configure([set_up(again)])
+            position = again.append(batch(layout, k))
+            assert position is not None
+            assert position > POSITIONS_AT_ONCE
+            used.append(position)
+            assert not again.sync()
+            assert again.seal(layout.number, 0) == [], "its number could not be kept"
+        if k == 1:
+            again.close()
+    assert used[0] != used[1], "what went to the aggregator under a position is not gone over"
+    expected += samples_of(layout, batch(layout, 2))  # the other died with the process
+    disk.fail.clear()
+    assert again.sync()
+    assert again.trouble == ""
+    assert again._store.positions > used[1], "a crash from now on gives none of them again"
+    assert again.seal(layout.number, module.RETRY_US) == [1]
+    assert read_back(again, numbers_of(layout)) == expected
+    again.close()
+    last = open_historian()
+    last.configure([set_up(last)])
+    position = last.append(batch(layout, 3))
+    assert position is not None
+    assert position > used[1]
+
+
+def test_a_folder_that_never_held_a_store_must_be_writable(
+    open_historian: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_store: Store, _at_least: int = 1) -> int:
+        raise StoreTrouble("database or disk is full", full=True)
+
+    monkeypatch.setattr(Store, "reserve_positions", refuse)
+    with pytest.raises(HistorianError, match="the data folder must be writable"):
+        open_historian()
 
 
 def older_copy(open_historian: Open) -> tuple[Historian, GroupLayout, Counter[Sample]]:
