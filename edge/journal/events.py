@@ -6,6 +6,7 @@ connection, one thread at a time; `lane` and `receipted` read memory only.
 
     Exception
     ├── JournalTrouble   the disk refused, nothing was written: keep the events and try again
+    ├── JournalDamaged   found while writing: end the process, the next start sets the journal aside
     └── NewerJournal     data of a younger program: refuse to start
 """
 
@@ -48,6 +49,10 @@ class JournalTrouble(Exception):
     """The disk refused; nothing was written. Keep the events and try again."""
 
 
+class JournalDamaged(Exception):
+    """Pages of the file are not what they were: end the process, the next start sets it aside."""
+
+
 class NewerJournal(Exception):
     """The data are of a younger program: refuse to start, change nothing."""
 
@@ -88,19 +93,23 @@ class Journal:
     def open(cls, path: Path, store: int, now_us: int) -> Self:
         """Open or create the journal.
 
-        A damaged one is set aside and reported; the new one numbers on from the present
-        millisecond since 1970, because numbers of a store are never used twice. When the
-        historian began a new store, events nobody receipted yet move into its lane under the
+        A damaged one, or one marked as such, is set aside and reported; the new one numbers on
+        from the present millisecond since 1970, because numbers of a store are never used twice.
+        When the historian began a new store, events nobody receipted yet move into its lane under the
         numbers they have.
 
         Raises:
             NewerJournal: written by a younger program.
             JournalTrouble: the folder cannot be written.
         """
+        mark = _mark_of(path)
         try:
+            if mark.exists():
+                raise _Damaged(f"{path.name}: found damaged while in use")
             return cls._opened(path, store, 1, [])
         except _Damaged as error:
             aside = _set_aside(path)
+            mark.unlink(missing_ok=True)
             text = f"{error}; it was set aside as {aside.name} and a new journal has begun"
             return cls._opened(path, store, now_us // 1000, [text])
 
@@ -186,7 +195,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file; what receipts are not written yet is written."""
-        with suppress(JournalTrouble):  # what is lost here comes again
+        with suppress(JournalTrouble, JournalDamaged):  # what is lost here comes again
             self._write_receipts()
         self._db.close()
 
@@ -194,7 +203,12 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; JournalTrouble if the disk refuses, then nothing is changed."""
+        """One transaction; on a refusal nothing is changed.
+
+        Raises:
+            JournalTrouble: the disk is full or fails.
+            JournalDamaged: no transaction will ever succeed again.
+        """
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
@@ -203,9 +217,17 @@ class Journal:
             if self._db.in_transaction:
                 with suppress(sqlite3.Error):  # SQLite may have done it already
                     self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error) and _primary(error) in _DAMAGE:
+                self._condemn()
+                raise JournalDamaged(f"{self.path.name}: {error}; the next start sets it aside") from error
             if isinstance(error, sqlite3.Error):
                 raise JournalTrouble(f"{self.path.name}: {error}") from error
             raise
+
+    def _condemn(self) -> None:
+        """Mark the file for the next start; what the disk does not take is found damaged again then."""
+        with suppress(OSError):
+            _mark_of(self.path).touch()
 
     def _write_state(self, db: sqlite3.Connection, store: int, next_seq: int, oldest: int) -> None:
         state = (store, next_seq, oldest)
@@ -225,6 +247,7 @@ class Journal:
 
         Raises:
             JournalTrouble: nothing was written.
+            JournalDamaged: nor will it be, until the journal is set aside.
         """
         fresh: list[EventRecord] = []
         seq = self._next
@@ -402,6 +425,11 @@ def _record_of(row: Sequence[Any]) -> EventRecord | None:
         return _decoder.decode(row[3])
     except (msgspec.MsgspecError, TypeError):
         return None
+
+
+def _mark_of(path: Path) -> Path:
+    """Stands beside a journal that turned out to be damaged while it was in use."""
+    return path.with_name(f"{path.name}.condemned")
 
 
 def _set_aside(path: Path) -> Path:

@@ -3,13 +3,14 @@
 import random
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from contract.wire.receipt import SequenceSet
 from contract.wire.records import EventKind, EventRecord
-from edge.journal.events import Checkpoint, Journal, JournalTrouble, NewerJournal
+from edge.journal.events import Checkpoint, Journal, JournalDamaged, JournalTrouble, NewerJournal
 
 STORE = 4711
 START_US = 1_790_000_000_000_000
@@ -260,6 +261,58 @@ def test_a_damaged_journal_is_set_aside_and_the_new_one_numbers_on(
     assert first.seq == START_US // 1000
     assert again.lane().oldest == first.seq
     assert again.verify() == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damage_behind_the_first_pages_ends_the_process_once_and_not_the_writing(
+    open_journal: Open, tmp_path: Path, seed: int
+) -> None:
+    journal = open_journal()
+    filled(journal)
+    journal.close()
+    path = tmp_path / "journal.db"
+    damaged = bytearray(path.read_bytes())
+    rng = random.Random(seed)
+    page = rng.randrange(1, len(damaged) // 4096)
+    damaged[page * 4096 : page * 4096 + 4096] = rng.randbytes(4096)
+    path.write_bytes(damaged)
+    for start in range(3):
+        again = open_journal()
+        try:
+            for k in range(50):
+                again.append([event(1000 + 50 * start + k, "z" * 500)], (b"state", 3))
+            break
+        except JournalDamaged:
+            again.close()
+    else:
+        pytest.fail("it never wrote again")
+    again.close()
+    assert not (tmp_path / "journal.db.condemned").exists()
+    assert open_journal().reports == [], "told once"
+
+
+def test_a_journal_condemned_while_in_use_is_set_aside_at_the_next_start(
+    open_journal: Open, tmp_path: Path
+) -> None:
+    journal = open_journal()
+    filled(journal)
+    journal.close()
+    path = tmp_path / "journal.db"
+    with closing(sqlite3.connect(path)) as db:
+        (index,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name LIKE 'sqlite_autoindex_event%'")
+    data = bytearray(path.read_bytes())
+    data[4096 * (index[0] - 1) : 4096 * index[0]] = b"\x7e" * 4096
+    path.write_bytes(data)
+    broken = open_journal()
+    with pytest.raises(JournalDamaged, match=r"journal\.db: database disk image is malformed"):
+        broken.append([event(1000)])
+    broken.close()
+    assert (tmp_path / "journal.db.condemned").exists()
+    again = open_journal()
+    assert "found damaged while in use; it was set aside as journal.db.damaged-1" in again.reports[0]
+    assert not (tmp_path / "journal.db.condemned").exists()
+    (first,) = again.append([event(1000)])
+    assert first.seq == START_US // 1000
 
 
 def test_newer_data_are_refused_and_left_alone(open_journal: Open, tmp_path: Path) -> None:
