@@ -1,12 +1,16 @@
 """Samples of signals over time, wherever they lie: segments and tail, all stores, all gateways.
 
 Segments and tail are read in one transaction, and a segment takes the place of its tail in one
-transaction, so there is neither hole nor doubled point. What cannot be given as samples (the body
+transaction; of a tail message that reaches beyond a segment only the rest is given. So there is
+neither hole nor doubled point. What cannot be given as samples (the body
 was let go, a stored segment is damaged) is named as a range, never left out in silence.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -66,6 +70,13 @@ class _Piece(NamedTuple):
     time_us: Int64s
     values: Values
     quality: UInt8s
+
+
+class _Fresh(NamedTuple):
+    """A tail message, and the segments that hold a part of its positions already."""
+
+    batch: Batch
+    sealed: Sequence[SegmentRow]
 
 
 def query(
@@ -256,21 +267,25 @@ def _gather(
     limit: int,
 ) -> None:
     """Walk segments and tail by their first time until every signal has enough."""
-    items: list[tuple[int, _Claims, SegmentRow | Batch]] = []
+    items: list[tuple[int, _Claims, SegmentRow | _Fresh]] = []
     for epoch, claims in _by_epoch(scope, connection, bound).items():
         rows = store.segments_between(scope, connection, epoch, from_us, to_us - 1)
         items += [(row.t_min_us, claims, row) for row in rows]
+        rows.sort(key=attrgetter("head_last"))
         for tail in store.tail_between(scope, connection, epoch, from_us, to_us - 1):
             batch = _unpacked(tail)
             if batch is not None and len(batch):
-                items.append((int(batch.times().min()), claims, batch))
+                fresh = _Fresh(batch, _overlapped(rows, tail))
+                items.append((int(batch.times().min()), claims, fresh))
     items.sort(key=lambda item: item[0])
     for begins_us, claims, item in items:
         if all(one.has(limit, begins_us) for one in gathered.values()):
             break
-        if isinstance(item, Batch):
-            for claim in claims.of(item.signal):
-                piece = _tail_piece(item, claim.number, types.get(claim.uid))
+        if isinstance(item, _Fresh):
+            sealed = [_opened(scope, connection, row) for row in item.sealed]
+            for claim in claims.of(item.batch.signal):
+                piece = _tail_piece(item.batch, claim.number, types.get(claim.uid))
+                piece = _without_sealed(piece, sealed, claim.number)
                 gathered[claim.uid].add(_cut(piece, claim, from_us, to_us))
             continue
         segment = _opened(scope, connection, item)
@@ -282,6 +297,26 @@ def _gather(
                 gathered[claim.uid].missing.append(told._replace(reason=found))
             else:
                 gathered[claim.uid].add(_cut(found, claim, from_us, to_us))
+
+
+def _overlapped(rows: Sequence[SegmentRow], tail: TailRow) -> list[SegmentRow]:
+    """Which of these segments, by their last position, share positions with a tail message."""
+    begin = bisect_left(rows, tail.first, key=attrgetter("head_last"))
+    return list(takewhile(lambda row: row.head_first <= tail.last, rows[begin:]))
+
+
+def _without_sealed(piece: _Piece, sealed: Sequence[Segment | str], number: int) -> _Piece:
+    """What of a tail message is not in a segment yet that overlaps it, by the instants in there."""
+    for segment in sealed:
+        if isinstance(segment, str) or number not in segment.signals:
+            continue
+        found = _segment_piece(segment, number)
+        if isinstance(found, _Piece):
+            rows = np.flatnonzero(~np.isin(piece.time_us, found.time_us))
+            values = piece.values
+            some = [values[i] for i in rows.tolist()] if isinstance(values, list) else values[rows]
+            piece = _Piece(piece.time_us[rows], some, piece.quality[rows])
+    return piece
 
 
 def _cut(piece: _Piece, claim: _Claim, from_us: int, to_us: int) -> _Piece:

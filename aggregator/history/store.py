@@ -72,6 +72,8 @@ class SegmentRow(NamedTuple):
     epoch: int
     t_min_us: int
     t_max_us: int
+    head_first: int
+    head_last: int
 
 
 class WholeSegment(NamedTuple):
@@ -484,6 +486,8 @@ _ROW = (
     segment.c.epoch,
     segment.c.t_min_us,
     segment.c.t_max_us,
+    segment.c.head_first,
+    segment.c.head_last,
 )
 
 

@@ -158,6 +158,73 @@ def segment_of(
     return gateway.send(Up.SEGMENT, record)
 
 
+def straddling(gateway: FakeGateway) -> tuple[list[Sent], Sent, Sent]:
+    """Tail of the positions 1, 2 … 6 and 7…10, and segments of 1…8 and 9…10.
+
+    A gateway may come to that: a head too large for one segment is sealed into two.
+    """
+    tails = gateway.record(0, 6)
+    gateway.record(0, 4)
+    whole = gateway.head[0]
+    gateway.head[0] = whole[6:]
+    tails += gateway.open_head()
+    sealed = []
+    for part in (whole[:8], whole[8:]):
+        gateway.head[0] = part
+        segment = gateway.seal(0)
+        assert segment is not None
+        sealed.append(gateway.send(Up.SEGMENT, segment))
+    return [gateway.send(Up.TAIL, t) for t in tails], sealed[0], sealed[1]
+
+
+ORDERS = ["t", "tA", "At", "tB", "Bt", "tAB", "tBA", "AtB", "BtA", "ABt", "BAt", "tAtB", "AtBt"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_tail_across_a_boundary_is_neither_doubled_nor_missing(databases: Databases, order: str) -> None:
+    gateway = FakeGateway(groups=1)
+    put(databases, gateway.send(Up.BIRTH, gateway.birth()))
+    tails, a, b = straddling(gateway)
+    for letter in order:
+        put(databases, *{"t": tails, "A": [a], "B": [b]}[letter])
+    for uid in gateway.uids():
+        truth = gateway.recorded[uid]
+        assert listed(query(VIEW, databases, [uid], 0, EVER)[uid]) == truth
+        for start, end in ((0, 5), (5, 8), (6, 7), (7, 9), (8, 9)):
+            window = query(VIEW, databases, [uid], truth[start][0], truth[end][0])[uid]
+            assert listed(window) == truth[start:end]
+        assert last_before(VIEW, databases, [uid], EVER) == {uid: Sample(*truth[-1])}
+
+
+def test_tail_stands_in_for_the_sealed_part_that_cannot_be_read(databases: Databases) -> None:
+    gateway = FakeGateway(groups=1)
+    tails, a, _ = straddling(gateway)
+    put(databases, gateway.send(Up.BIRTH, gateway.birth()), *tails, a)
+    with writing(databases.history) as connection:
+        connection.execute(text("UPDATE segment SET body = NULL"))
+    uid = gateway.uid(0, 0)
+    one = query(VIEW, databases, [uid], 0, EVER)[uid]
+    assert listed(one) == gateway.recorded[uid][6:]
+    assert [m.reason for m in one.missing] == ["only statistics are kept of this time"]
+
+
+@pytest.mark.parametrize("position", [1, 3])
+def test_what_has_the_same_time_and_does_not_overlap_is_another_sample(
+    databases: Databases, position: int
+) -> None:
+    """Positions decide: a clock set back gives times that were there already."""
+    gateway = FakeGateway(groups=1, width=1)
+    tail = pack_tail(gateway.store, 1, 2, 2, batch_of(0, [0], [START_US], [2.0]))
+    put(
+        databases,
+        gateway.send(Up.BIRTH, gateway.birth()),
+        segment_of(gateway, 2, [START_US], [1.0], position=position),
+        gateway.send(Up.TAIL, tail),
+    )
+    uid = gateway.uid(0, 0)
+    assert listed(query(VIEW, databases, [uid], 0, EVER)[uid]) == [(START_US, 1.0, 0), (START_US, 2.0, 0)]
+
+
 SPANS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(1, 3)), min_size=1, max_size=12
 )
