@@ -69,6 +69,10 @@ class Binding(NamedTuple):
     to_us: int | None
 
 
+NEVER_HELD = 0
+"""End of a binding that has not begun: its gateway claims a signal that another one has."""
+
+
 class _Holder(NamedTuple):
     binding: Binding
     listed: bool
@@ -109,8 +113,10 @@ def put_birth(scope: Scope, connection: Connection, birth: Birth, now_us: int) -
     see(scope, connection, birth.gateway, now_us)
     before = connection.execute(select(gateway.c.store).where(gateway.c.id == birth.gateway)).scalar()
     moved_us = _moment_of(birth, now_us)
-    if claim_signals(scope, connection, birth.gateway, birth.store, birth.signals, moved_us, now_us):
-        _name_signals_again(scope, connection, birth.gateway)
+    for winner in claim_signals(
+        scope, connection, birth.gateway, birth.store, birth.signals, moved_us, now_us
+    ):
+        _name_signals_again(scope, connection, winner)
     _put_groups(scope, connection, birth.gateway, birth.store, birth.groups)
     connection.execute(
         update(gateway)
@@ -144,14 +150,14 @@ def claim_signals(
     numbers: Sequence[SignalNumber],
     time_us: int,
     now_us: int,
-) -> bool:
-    """Bind the numbers of one store to signals; True if it gained one that was not its own before.
+) -> set[str]:
+    """Bind the numbers of one store to signals; the gateways that gained one that was not theirs.
 
     1. A number that is known keeps its signal, for ever.
-    2. A signal that another gateway has, moves here with this birth: the other's samples count up
-       to `time_us`, ours without beginning (they may have waited long for the link).
-    3. A gateway that lost a signal that way does not take it back by merely starting again. It does
-       once the other has stopped listing it. Until then both claim it, which is noted once.
+    2. A signal stays with the gateway that has it for as long as that one lists it, so that no
+       certificate can take another's signals. A second claim is noted once and waits.
+    3. When the holder no longer lists it, it moves to a gateway that does: the holder's samples
+       count up to `time_us`, the other's without beginning (they may have waited for the link).
     """
     b = binding.c
     here = and_(b.gateway == gateway_id, b.store == store)
@@ -169,34 +175,56 @@ def claim_signals(
         for at in range(0, len(some), 500):
             these = b.number.in_(some[at : at + 500])
             connection.execute(update(binding).where(here, these).values(listed=value))
+    earlier_stores = and_(b.gateway == gateway_id, b.store != store, b.listed)
+    connection.execute(update(binding).where(earlier_stores).values(listed=False))
+    gained = set[str]()
+    for number in gone:
+        gained |= _hand_over(scope, connection, gateway_id, known[number].uid, time_us, now_us)
     others = _holders_elsewhere(scope, connection, gateway_id, [n.uid for n in numbers])
-    gained = False
     for number, uid in ((n.number, n.uid) for n in numbers):
         other = others.get(uid)
         if number not in known:
-            if other is not None:
-                _move(scope, connection, other.binding, gateway_id, time_us, now_us)
-                gained = True
             values = {"gateway": gateway_id, "store": store, "number": number, "uid": uid}
-            connection.execute(insert(binding).values(**values, tenant_id=scope.tenant))
-        elif known[number].to_us is not None:
-            if other is None or not other.listed:
-                if other is not None:
-                    _move(scope, connection, other.binding, gateway_id, time_us, now_us)
-                this = and_(here, b.number == number)
-                connection.execute(update(binding).where(this).values(to_us=None))
-                gained = True
-            elif not audit.has(scope, connection, "signal.claimed-by-two", f"{uid} {gateway_id}"):
-                audit.note(
-                    scope,
-                    connection,
-                    now_us,
-                    "signal.claimed-by-two",
-                    f"{uid} {gateway_id}",
-                    before=other.binding.gateway,
-                    after=gateway_id,
-                )
+            connection.execute(insert(binding).values(**values, tenant_id=scope.tenant, to_us=NEVER_HELD))
+        elif known[number].to_us is None:
+            continue
+        if other is not None and other.listed:
+            _note_quarrel(scope, connection, uid, other.binding.gateway, gateway_id, now_us)
+            continue
+        if other is not None:
+            _move(scope, connection, other.binding, gateway_id, time_us, now_us)
+        connection.execute(update(binding).where(here, b.number == number).values(to_us=None))
+        if other is not None or number in known:
+            gained.add(gateway_id)
     return gained
+
+
+def _note_quarrel(
+    scope: Scope, connection: Connection, uid: str, holder: str, claimant: str, now_us: int
+) -> None:
+    subject = f"{uid} {claimant}"
+    if not audit.has(scope, connection, "signal.claimed-by-two", subject):
+        what = "signal.claimed-by-two"
+        audit.note(scope, connection, now_us, what, subject, before=holder, after=claimant)
+
+
+def _hand_over(
+    scope: Scope, connection: Connection, holder: str, uid: str, time_us: int, now_us: int
+) -> set[str]:
+    """A signal its holder no longer lists goes to the gateway that waits for it; that one, or none."""
+    b = binding.c
+    of_signal = and_(b.tenant_id == scope.tenant, b.uid == uid)
+    held = select(*_BINDING).where(of_signal, b.gateway == holder, b.to_us.is_(None))
+    waiting = select(*_BINDING).where(of_signal, b.gateway != holder, b.to_us.is_not(None), b.listed)
+    ours = connection.execute(held).first()
+    theirs = connection.execute(waiting.order_by(b.gateway).limit(1)).first()
+    if ours is None or theirs is None:
+        return set()
+    claimant = Binding._make(theirs)
+    _move(scope, connection, Binding._make(ours), claimant.gateway, time_us, now_us)
+    this = and_(b.gateway == claimant.gateway, b.store == claimant.store, b.number == claimant.number)
+    connection.execute(update(binding).where(this).values(to_us=None))
+    return {claimant.gateway}
 
 
 def _holders_elsewhere(

@@ -161,7 +161,6 @@ def test_bombs_giants_and_flipped_bits_of_a_valid_gateway_disturb_nobody(tmp_pat
         assert lanes == set(Up)
 
 
-@pytest.mark.xfail(reason="a birth moves a signal of another gateway to the one that claims it, unasked")
 def test_a_gateway_that_claims_the_signals_of_another_gets_none_of_them(tmp_path: Path) -> None:
     with running_rig(tmp_path, random.Random(5)) as rig:
         rig.start()

@@ -72,10 +72,33 @@ def test_a_new_store_of_the_same_gateway_adds_to_the_old_one(databases: Database
     assert [(b.uid, b.store, b.number) for b in present_numbers(VIEW, databases)] == [("t1", 2, 7)]
 
 
-def test_a_signal_moves_to_the_gateway_that_has_it_now(databases: Databases) -> None:
-    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+def test_no_gateway_takes_a_signal_that_another_one_lists(databases: Databases) -> None:
+    put(
+        databases,
+        birth("a", {1: "t1"}),
+        birth("b", {5: "t1"}, time_us=500),
+        birth("b", {5: "t1"}, time_us=600),
+    )
+    assert bound(databases, "t1") == [("a", 1, 1, None), ("b", 1, 5, 0)]
+    assert actions(databases) == [("signal.claimed-by-two", "t1 b")]
+
+
+def test_a_signal_goes_to_the_claimant_when_its_holder_no_longer_lists_it(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500), birth("a", {}, time_us=700))
+    assert bound(databases, "t1") == [("a", 1, 1, 700), ("b", 1, 5, None)]
+    assert actions(databases)[-1] == ("signal.moved", "t1 b")
+
+
+def test_a_signal_moves_to_the_gateway_that_lists_it_after_the_other_let_it_go(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("a", {}, time_us=400), birth("b", {5: "t1"}, time_us=500))
     assert bound(databases, "t1") == [("a", 1, 1, 500), ("b", 1, 5, None)]
     assert actions(databases) == [("signal.moved", "t1 b")]
+
+
+def test_a_signal_left_behind_in_an_old_store_is_held_by_nobody(databases: Databases) -> None:
+    put(databases, birth("a", {1: "t1"}), birth("a", {}, number=2, time_us=400))
+    put(databases, birth("b", {5: "t1"}, time_us=500))
+    assert bound(databases, "t1") == [("a", 1, 1, 500), ("b", 1, 5, None)]
 
 
 HOUR = 3600 * 1_000_000
@@ -98,19 +121,20 @@ def test_a_claimant_with_a_wrong_clock_hides_nothing_of_the_others_past(
     databases: Databases, said: int, trusted: bool, ends: int
 ) -> None:
     put(databases, birth("a", {1: "t1"}, time_us=NOW - 9 * HOUR), now_us=NOW - 9 * HOUR)
+    put(databases, birth("a", {}, time_us=NOW - 8 * HOUR), now_us=NOW - 8 * HOUR)
     put(databases, replace(birth("b", {5: "t1"}, time_us=said), clock_trusted=trusted), now_us=NOW)
     assert bound(databases, "t1") == [("a", 1, 1, ends), ("b", 1, 5, None)]
 
 
 def test_a_restart_takes_no_signal_back_and_the_quarrel_is_noted_once(databases: Databases) -> None:
-    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+    put(databases, birth("a", {1: "t1"}), birth("a", {}), birth("b", {5: "t1"}, time_us=500))
     put(databases, birth("a", {1: "t1"}, time_us=600), birth("a", {1: "t1"}, time_us=700))
     assert bound(databases, "t1") == [("a", 1, 1, 500), ("b", 1, 5, None)]
     assert actions(databases) == [("signal.moved", "t1 b"), ("signal.claimed-by-two", "t1 a")]
 
 
 def test_a_signal_moves_back_when_the_other_no_longer_lists_it(databases: Databases) -> None:
-    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+    put(databases, birth("a", {1: "t1"}), birth("a", {}), birth("b", {5: "t1"}, time_us=500))
     put(databases, birth("b", {}, time_us=600), birth("a", {1: "t1"}, time_us=700))
     assert bound(databases, "t1") == [("a", 1, 1, None), ("b", 1, 5, 700)]
 
@@ -149,7 +173,7 @@ def put_applied(databases: Databases, one: Applied, digest: str) -> None:
 
 
 def test_only_the_gateway_that_has_a_signal_names_it(databases: Databases) -> None:
-    put(databases, birth("a", {1: "t1"}), birth("b", {5: "t1"}, time_us=500))
+    put(databases, birth("a", {1: "t1"}), birth("a", {}), birth("b", {5: "t1"}, time_us=500))
     put_applied(databases, applied("b", {"t1": Signal(group="g", name="Flow", unit="°C")}), "1")
     put_applied(databases, applied("a", {"t1": Signal(group="g", name="Old")}), "2")
     assert [(s.name, s.unit, s.gateway) for s in signals(VIEW, databases)] == [("Flow", "°C", "b")]
@@ -168,6 +192,8 @@ def test_a_signal_that_moved_is_called_what_its_new_gateway_calls_it(databases: 
     put_applied(databases, theirs, "2")
     assert named(databases) == [("Flow", "°C", None, "a")]
     put(databases, birth("b", {5: "t1"}))
+    assert named(databases) == [("Flow", "°C", None, "a")]
+    put(databases, birth("a", {}))
     assert named(databases) == [("Vorlauf", "°F", 200.0, "b")]
     put_applied(databases, ours, "1")
     put(databases, birth("a", {1: "t1"}))
@@ -180,7 +206,7 @@ def test_a_move_changes_what_moved_and_nothing_beside_it(databases: Databases) -
     put(databases, birth("a", {1: "t1", 2: "t2"}))
     put_applied(databases, applied("a", {uid: Signal(group="g", name="A") for uid in ("t1", "t2")}), "1")
     put_applied(databases, applied("b", {uid: Signal(group="g", name="B") for uid in ("t1", "t2")}), "2")
-    put(databases, birth("b", {5: "t1"}))
+    put(databases, birth("a", {2: "t2"}), birth("b", {5: "t1"}))
     assert {(s.uid, s.name, s.gateway) for s in signals(VIEW, databases)} == {
         ("t1", "B", "b"),
         ("t2", "A", "a"),
@@ -194,7 +220,7 @@ def test_a_stored_document_that_cannot_be_read_any_more_is_taken_anew(databases:
     put_applied(databases, theirs, "2")
     with writing(databases.main) as connection:
         connection.execute(text("UPDATE gateway SET applied = x'7b7d' WHERE id = 'b'"))
-    put(databases, birth("b", {5: "t1"}))
+    put(databases, birth("a", {}), birth("b", {5: "t1"}))
     put_applied(databases, theirs, "2")
     assert [(s.name, s.gateway) for s in signals(VIEW, databases)] == [("B", "b")]
 
