@@ -9,10 +9,15 @@ if they come from the same ingest process. A receipt of another process, or none
 `PATIENCE_US` although records are out, asks for a new session. So does a record that was sent
 before others that are receipted since `PATIENCE_US`: a broker that is full, or was killed, drops
 messages it has confirmed while the link stays up and receipts of others keep coming.
+
+What the store cannot read is asked for again now and then. What it could not read for
+`LOST_US` is named in the next birth, so that the aggregator need not wait for it: a receipt has
+room for so many gaps only. With more than `UNTOLD_MAX` of them a session is opened for that.
 """
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Final, NamedTuple
 
 from contract.wire.receipt import Held, Receipt, SequenceSet
@@ -23,6 +28,12 @@ WINDOW_MESSAGES: Final = 32
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 PATIENCE_US: Final = 20_000_000
 """Silence after which a session is opened anew: far above a commit, far below a shift."""
+LOST_US: Final = 600_000_000
+"""For how long a record must have been unreadable, at the last try, to be called lost."""
+UNTOLD_MAX: Final = 16
+"""Lost records the aggregator may wait for in vain: far below the gaps a receipt can state."""
+LOST_RANGES_MAX: Final = 1000
+"""Ranges of lost records in one birth; the aggregator takes no more."""
 GREETING_PATIENCE_US: Final = 10_000_000
 """Silence after a birth before it is published again."""
 
@@ -32,6 +43,18 @@ class Flight(NamedTuple):
 
     lane: Lane
     seq: int
+
+
+class Unread(NamedTuple):
+    """Tries to read a record that failed: the first and the latest of them."""
+
+    since_us: int
+    last_us: int
+
+    @property
+    def is_lost(self) -> bool:
+        """True when it was tried for long enough."""
+        return self.last_us - self.since_us >= LOST_US
 
 
 class Settled(NamedTuple):
@@ -53,7 +76,8 @@ class Outbox:
         self._answered = False
         self._flights: dict[Flight, int] = {}  # in the order of sending
         self._overtaken: dict[Flight, int] = {}  # since when [µs] a later one is receipted
-        self._unreadable: dict[Lane, set[int]] = {lane: set() for lane in Lane}
+        self._unread: dict[Lane, dict[int, Unread]] = {lane: {} for lane in Lane}
+        self._told: dict[Lane, SequenceSet] = {lane: SequenceSet() for lane in Lane}
         self._quiet_since_us = 0
 
     @property
@@ -75,7 +99,6 @@ class Outbox:
         """A birth with this fresh session number was (or is being) published."""
         self.session = session
         self._answered = False
-        self._unreadable = {lane: set() for lane in Lane}
         self._flights.clear()
         self._overtaken.clear()
         self._quiet_since_us = now_us
@@ -87,7 +110,29 @@ class Outbox:
             return quiet > GREETING_PATIENCE_US
         if any(now_us - since_us > PATIENCE_US for since_us in self._overtaken.values()):
             return True
+        if self._untold() > UNTOLD_MAX:
+            return True
         return bool(self._flights) and quiet > PATIENCE_US
+
+    def lost(self, lanes: Mapping[Lane, LaneRange]) -> dict[Lane, tuple[tuple[int, int], ...]]:
+        """For the birth that is about to go out: numbers nobody can read any more, as closed ranges."""
+        found: dict[Lane, tuple[tuple[int, int], ...]] = {}
+        for lane, unread in self._unread.items():
+            for seq in [seq for seq in unread if seq < lanes[lane].oldest or seq in self.held[lane]]:
+                del unread[seq]
+            numbers = SequenceSet((seq, seq) for seq, tries in sorted(unread.items()) if tries.is_lost)
+            ranges = tuple(islice(numbers.ranges(), LOST_RANGES_MAX))
+            self._told[lane].update(SequenceSet(ranges))
+            if ranges:
+                found[lane] = ranges
+        return found
+
+    def _untold(self) -> int:
+        return sum(
+            tries.is_lost and seq not in self._told[lane] and seq not in self.held[lane]
+            for lane, unread in self._unread.items()
+            for seq, tries in unread.items()
+        )
 
     def receive(self, receipt: Receipt, now_us: int) -> Settled | None:
         """Take a receipt in.
@@ -137,6 +182,8 @@ class Outbox:
             for _ in theirs[lane].missing(first, last)
         )
         self.held = theirs
+        if receipt.ingest != self.ingest:  # one that was restored may have forgotten what it was told
+            self._told = {lane: SequenceSet() for lane in Lane}
         self.ingest = receipt.ingest
         self._answered = True
         self._quiet_since_us = now_us
@@ -161,27 +208,33 @@ class Outbox:
             self._quiet_since_us = now_us
         self._flights[Flight(lane, seq)] = size
 
-    def read(self, lane: Lane, asked: Sequence[int], found: AbstractSet[int]) -> None:
+    def read(self, lane: Lane, asked: Sequence[int], found: AbstractSet[int], now_us: int) -> None:
         """What the store gave of the numbers it was asked for, in that order.
 
-        What it passed over (damaged, or gone meanwhile) is not asked for again in this session;
+        What it passed over (damaged, or gone meanwhile) is not asked for again for PATIENCE_US;
         what lies behind the last one found was cut by size and comes next time.
         """
-        last = max((i for i, seq in enumerate(asked) if seq in found), default=0)
-        self._unreadable[lane].update(seq for seq in asked[: last + 1] if seq not in found)
+        unread = self._unread[lane]
+        last = max((i for i, seq in enumerate(asked) if seq in found), default=len(asked) - 1)
+        for seq in asked[: last + 1]:
+            if seq in found:
+                unread.pop(seq, None)
+            else:
+                first = unread.get(seq, Unread(now_us, now_us))
+                unread[seq] = Unread(first.since_us, now_us)
 
     def owed(self, lane: Lane, lane_range: LaneRange) -> int:
         """How many records of a lane the aggregator does not hold."""
         last = lane_range.next - 1
         return sum(b - a + 1 for a, b in self.held[lane].missing(lane_range.oldest, last))
 
-    def next(self, lane: Lane, lane_range: LaneRange, at_most: int) -> list[int]:
+    def next(self, lane: Lane, lane_range: LaneRange, at_most: int, now_us: int) -> list[int]:
         """Numbers to send next within the window: events newest first, segments oldest first."""
         room = min(at_most, WINDOW_MESSAGES - len(self._flights))
         if not self._answered or room <= 0 or self.bytes_in_flight >= WINDOW_BYTES:
             return []
         missing = list(self.held[lane].missing(lane_range.oldest, lane_range.next - 1))
-        unreadable = self._unreadable[lane]
+        unread = self._unread[lane]
         chosen: list[int] = []
         if lane is Lane.EVENT:
             spans = (range(last, first - 1, -1) for first, last in reversed(missing))
@@ -189,7 +242,10 @@ class Outbox:
             spans = (range(first, last + 1) for first, last in missing)
         for span in spans:
             for seq in span:
-                if Flight(lane, seq) not in self._flights and seq not in unreadable:
+                tries = unread.get(seq)
+                if tries is not None and now_us - tries.last_us <= PATIENCE_US:
+                    continue
+                if Flight(lane, seq) not in self._flights:
                     chosen.append(seq)
                     if len(chosen) == room:
                         return chosen

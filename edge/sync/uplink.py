@@ -172,6 +172,7 @@ class Uplink:
         self.sessions += 1
         self._outbox.begin(self._rng.getrandbits(62) | 1, self._clock.now_us())
         birth = self._source.birth(self._outbox.session)
+        birth = msgspec.structs.replace(birth, unreadable=self._outbox.lost(birth.lanes))
         await self._publish(client, Up.BIRTH, birth, retain=True)
 
     async def _publish(
@@ -245,9 +246,9 @@ class Uplink:
                 await self._publish(client, Up.APPLIED, self._source.applied(), retain=True)
             if self._renew or self._outbox.needs_session(self._clock.now_us()):
                 await self._open_session(client)
-            sent = await self._send_events(client)
-            sent += await self._send_segments(client)
-            if not sent:
+            asked = await self._send_events(client)
+            asked += await self._send_segments(client)
+            if not asked:
                 await self._rest()
 
     async def _rest(self) -> None:
@@ -260,30 +261,33 @@ class Uplink:
             return
 
     async def _send_events(self, client: aiomqtt.Client) -> int:
-        seqs = self._outbox.next(Lane.EVENT, self._source.lane(Lane.EVENT), EVENTS_AT_ONCE)
+        now = self._clock.now_us()
+        seqs = self._outbox.next(Lane.EVENT, self._source.lane(Lane.EVENT), EVENTS_AT_ONCE, now)
         if not seqs:
             return 0
         records = await self._source.events(seqs)
-        self._outbox.read(Lane.EVENT, seqs, {record.seq for record in records})
-        return await self._send_all(client, Lane.EVENT, Up.EVENT, records)
+        self._outbox.read(Lane.EVENT, seqs, {record.seq for record in records}, self._clock.now_us())
+        await self._send_all(client, Lane.EVENT, Up.EVENT, records)
+        return len(seqs)
 
     async def _send_segments(self, client: aiomqtt.Client) -> int:
-        seqs = self._outbox.next(Lane.SEGMENT, self._source.lane(Lane.SEGMENT), SEGMENTS_AT_ONCE)
+        now = self._clock.now_us()
+        seqs = self._outbox.next(Lane.SEGMENT, self._source.lane(Lane.SEGMENT), SEGMENTS_AT_ONCE, now)
         if not seqs:
             return 0
         records = await self._source.segments(seqs)
-        self._outbox.read(Lane.SEGMENT, seqs, {record.seq for record in records})
-        return await self._send_all(client, Lane.SEGMENT, Up.SEGMENT, records)
+        self._outbox.read(Lane.SEGMENT, seqs, {record.seq for record in records}, self._clock.now_us())
+        await self._send_all(client, Lane.SEGMENT, Up.SEGMENT, records)
+        return len(seqs)
 
     async def _send_all(
         self, client: aiomqtt.Client, lane: Lane, up: Up, records: Sequence[EventRecord | SegmentRecord]
-    ) -> int:
+    ) -> None:
         async with asyncio.TaskGroup() as tasks:
             for record in records:
                 size = len(record.blob) if isinstance(record, SegmentRecord) else 300
                 self._outbox.sent(lane, record.seq, size, self._clock.now_us())
                 tasks.create_task(self._publish(client, up, record))
-        return len(records)
 
 
 def _reason(error: BaseException) -> str:

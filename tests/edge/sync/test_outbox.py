@@ -10,7 +10,10 @@ from contract.wire.records import Lane
 from contract.wire.status import LaneRange
 from edge.sync.outbox import (
     GREETING_PATIENCE_US,
+    LOST_RANGES_MAX,
+    LOST_US,
     PATIENCE_US,
+    UNTOLD_MAX,
     WINDOW_BYTES,
     WINDOW_MESSAGES,
     Outbox,
@@ -40,31 +43,31 @@ def opened() -> Outbox:
 def test_nothing_but_the_tail_is_sent_before_the_aggregator_has_said_what_it_holds() -> None:
     box = outbox()
     box.begin(99, 0)
-    assert box.next(Lane.SEGMENT, LaneRange(1, 10), 8) == []
+    assert box.next(Lane.SEGMENT, LaneRange(1, 10), 8, 5) == []
     assert not box.is_open
 
 
 def test_segments_go_oldest_first_and_events_newest_first() -> None:
     box = opened()
-    assert box.next(Lane.SEGMENT, LaneRange(3, 8), 3) == [3, 4, 5]
-    assert box.next(Lane.EVENT, LaneRange(3, 8), 3) == [7, 6, 5]
+    assert box.next(Lane.SEGMENT, LaneRange(3, 8), 3, 5) == [3, 4, 5]
+    assert box.next(Lane.EVENT, LaneRange(3, 8), 3, 5) == [7, 6, 5]
 
 
 def test_what_is_on_its_way_is_not_sent_again_and_the_window_bounds_it() -> None:
     box = opened()
-    for seq in box.next(Lane.SEGMENT, LaneRange(1, 100), 100):
+    for seq in box.next(Lane.SEGMENT, LaneRange(1, 100), 100, 5):
         box.sent(Lane.SEGMENT, seq, 10, 5)
     assert box.in_flight == WINDOW_MESSAGES
-    assert box.next(Lane.EVENT, LaneRange(1, 100), 8) == []
+    assert box.next(Lane.EVENT, LaneRange(1, 100), 8, 5) == []
     box.receive(receipt(segment=SequenceSet([(1, 4), (6, 6)])), 6)
     assert box.in_flight == WINDOW_MESSAGES - 5
-    assert box.next(Lane.SEGMENT, LaneRange(1, 100), 8) == [33, 34, 35, 36, 37]
+    assert box.next(Lane.SEGMENT, LaneRange(1, 100), 8, 5) == [33, 34, 35, 36, 37]
 
 
 def test_large_segments_fill_the_window_by_their_bytes() -> None:
     box = opened()
     box.sent(Lane.SEGMENT, 1, WINDOW_BYTES, 5)
-    assert box.next(Lane.SEGMENT, LaneRange(1, 100), 8) == []
+    assert box.next(Lane.SEGMENT, LaneRange(1, 100), 8, 5) == []
 
 
 def test_a_receipt_of_another_store_or_of_an_old_session_says_nothing() -> None:
@@ -73,7 +76,7 @@ def test_a_receipt_of_another_store_or_of_an_old_session_says_nothing() -> None:
     assert box.receive(receipt(store=8, segment=everything), 2) is None
     assert box.receive(receipt(session=98, segment=everything), 2) is None
     assert box.receive(receipt(session=99, segment=everything), 2) is None, "the session was answered"
-    assert box.next(Lane.SEGMENT, LaneRange(1, 3), 8) == [1, 2]
+    assert box.next(Lane.SEGMENT, LaneRange(1, 3), 8, 5) == [1, 2]
 
 
 def test_a_receipt_of_another_ingest_process_is_not_believed_but_asks_for_a_session() -> None:
@@ -81,20 +84,20 @@ def test_a_receipt_of_another_ingest_process_is_not_believed_but_asks_for_a_sess
     stale = receipt(ingest=2, segment=SequenceSet([(1, 50)]))
     assert box.receive(stale, 2) is None
     assert box.wants_session(stale)
-    assert box.next(Lane.SEGMENT, LaneRange(1, 3), 8) == [1, 2]
+    assert box.next(Lane.SEGMENT, LaneRange(1, 3), 8, 5) == [1, 2]
 
 
 def test_an_aggregator_restored_from_a_backup_gets_the_missing_again() -> None:
     box = opened()
     box.receive(receipt(segment=SequenceSet([(1, 50)])), 2)
-    assert box.next(Lane.SEGMENT, LaneRange(1, 51), 8) == []
+    assert box.next(Lane.SEGMENT, LaneRange(1, 51), 8, 5) == []
     box.begin(100, 3)
     settled = box.receive(
         receipt(ingest=2, session=100, event=SequenceSet(), segment=SequenceSet([(1, 47)])), 4
     )
     assert settled is not None
     assert settled.backwards
-    assert box.next(Lane.SEGMENT, LaneRange(1, 51), 8) == [48, 49, 50]
+    assert box.next(Lane.SEGMENT, LaneRange(1, 51), 8, 5) == [48, 49, 50]
 
 
 def test_a_later_receipt_that_says_less_takes_nothing_back() -> None:
@@ -103,7 +106,7 @@ def test_a_later_receipt_that_says_less_takes_nothing_back() -> None:
     settled = box.receive(receipt(segment=SequenceSet([(1, 20)])), 3)
     assert settled is not None
     assert settled.lanes == ()
-    assert box.next(Lane.SEGMENT, LaneRange(1, 51), 8) == []
+    assert box.next(Lane.SEGMENT, LaneRange(1, 51), 8, 5) == []
 
 
 @pytest.mark.parametrize("later", [0, 1])
@@ -132,7 +135,7 @@ def test_a_record_the_broker_forgot_is_missed_although_receipts_of_others_keep_c
     assert box.needs_session(end) == bool(later)
     box.begin(100, end)
     box.receive(receipt(session=100, segment=SequenceSet([(2, 2)]), event=SequenceSet()), end)
-    assert box.next(Lane.SEGMENT, LaneRange(1, 3), 8) == [1]
+    assert box.next(Lane.SEGMENT, LaneRange(1, 3), 8, 5) == [1]
     assert not box.needs_session(end + PATIENCE_US)
 
 
@@ -148,14 +151,96 @@ def test_a_record_that_is_only_late_is_not_missed() -> None:
 
 def test_what_the_store_cannot_read_is_passed_over_and_what_was_cut_by_size_is_not() -> None:
     box = opened()
-    asked = box.next(Lane.SEGMENT, LaneRange(1, 6), 8)
+    asked = box.next(Lane.SEGMENT, LaneRange(1, 6), 8, 5)
     assert asked == [1, 2, 3, 4, 5]
-    box.read(Lane.SEGMENT, asked, {1, 3})
+    box.read(Lane.SEGMENT, asked, {1, 3}, 5)
     for seq in (1, 3):
         box.sent(Lane.SEGMENT, seq, 10, 5)
-    assert box.next(Lane.SEGMENT, LaneRange(1, 6), 8) == [4, 5]
-    box.read(Lane.SEGMENT, [4, 5], set())
-    assert box.next(Lane.SEGMENT, LaneRange(1, 6), 8) == [5]
+    assert box.next(Lane.SEGMENT, LaneRange(1, 6), 8, 5) == [4, 5]
+    box.read(Lane.SEGMENT, [4, 5], set(), 5)
+    assert box.next(Lane.SEGMENT, LaneRange(1, 6), 8, 5) == []
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_read_error_that_passes_holds_a_record_back_for_a_while_only(later: int) -> None:
+    box = opened()
+    box.read(Lane.EVENT, box.next(Lane.EVENT, LaneRange(1, 4), 8, SECOND), set(), SECOND)
+    end = SECOND + PATIENCE_US + later
+    assert box.next(Lane.EVENT, LaneRange(1, 4), 8, end) == ([3, 2, 1] if later else [])
+
+
+def test_what_was_read_after_all_is_not_called_lost() -> None:
+    box = opened()
+    lanes = dict.fromkeys(Lane, LaneRange(1, 4))
+    for now, found in ((0, set[int]()), (LOST_US - 1, set()), (LOST_US, {1, 3})):
+        assert box.lost(lanes) == {}
+        box.read(Lane.SEGMENT, [1, 2, 3], found, now)
+    assert box.lost(lanes) == {Lane.SEGMENT: ((2, 2),)}
+    box.read(Lane.SEGMENT, [2], {2}, LOST_US + 1)
+    assert box.lost(lanes) == {}
+
+
+def test_the_ring_and_the_aggregator_end_the_talk_of_lost_records() -> None:
+    box = opened()
+    for now in (0, LOST_US):
+        box.read(Lane.SEGMENT, [1, 2, 3, 5], set(), now)
+    assert box.lost(dict.fromkeys(Lane, LaneRange(1, 9))) == {Lane.SEGMENT: ((1, 3), (5, 5))}
+    assert box.lost(dict.fromkeys(Lane, LaneRange(2, 9))) == {Lane.SEGMENT: ((2, 3), (5, 5))}
+    box.receive(receipt(segment=SequenceSet([(1, 3)])), LOST_US)
+    assert box.lost(dict.fromkeys(Lane, LaneRange(2, 9))) == {Lane.SEGMENT: ((5, 5),)}
+
+
+@pytest.mark.parametrize("count", [UNTOLD_MAX, UNTOLD_MAX + 1])
+def test_many_lost_records_are_told_at_once_and_once(count: int) -> None:
+    box = opened()
+    lanes = dict.fromkeys(Lane, LaneRange(1, 999))
+    for now in (0, LOST_US):
+        box.read(Lane.SEGMENT, list(range(1, count + 1)), set(), now)
+    assert box.needs_session(LOST_US) == (count > UNTOLD_MAX)
+    box.begin(100, LOST_US)
+    assert box.lost(lanes) == {Lane.SEGMENT: ((1, count),)}
+    box.receive(receipt(session=100, segment=SequenceSet()), LOST_US)
+    assert not box.needs_session(LOST_US), "an aggregator that does not listen is not told for ever"
+    box.begin(101, LOST_US)
+    box.receive(receipt(ingest=2, session=101, segment=SequenceSet()), LOST_US)
+    assert box.needs_session(LOST_US) == (count > UNTOLD_MAX), "one that was restored is told again"
+
+
+def test_a_birth_names_so_many_ranges_and_the_next_one_others() -> None:
+    box = opened()
+    lanes = dict.fromkeys(Lane, LaneRange(1, 9999))
+    for now in (0, LOST_US):
+        box.read(Lane.SEGMENT, list(range(1, 2 * LOST_RANGES_MAX + 100, 2)), set(), now)
+    told = box.lost(lanes)[Lane.SEGMENT]
+    assert told[0] == (1, 1)
+    assert len(told) == LOST_RANGES_MAX
+    box.begin(100, LOST_US)
+    assert box.receive(receipt(session=100, segment=SequenceSet([(1, told[-1][1])])), LOST_US)
+    assert box.needs_session(LOST_US), "there are more"
+    assert box.lost(lanes)[Lane.SEGMENT][0] == (told[-1][1] + 2, told[-1][1] + 2)
+
+
+def test_more_damaged_segments_than_a_receipt_has_gaps_for_do_not_stop_the_lane() -> None:
+    last, damaged = 1000, set(range(3, 400, 3))
+    box, held = outbox(), SequenceSet()
+    now = session = 0
+    while len(held) < last - UNTOLD_MAX:
+        now += SECOND // 10
+        assert now < 3 * LOST_US, f"stands at {len(held)} of {last}"
+        if not box.is_open or box.needs_session(now):
+            session += 1
+            box.begin(session, now)
+            for first, end in box.lost(dict.fromkeys(Lane, LaneRange(1, last + 1))).get(Lane.SEGMENT, ()):
+                held.add(first, end)
+            box.receive(receipt(session=session, segment=held), now)
+        asked = box.next(Lane.SEGMENT, LaneRange(1, last + 1), 8, now)
+        found = [seq for seq in asked if seq not in damaged]
+        box.read(Lane.SEGMENT, asked, set(found), now)
+        for seq in found:
+            box.sent(Lane.SEGMENT, seq, 1000, now)
+            held.add(seq)
+        box.receive(receipt(segment=held), now)
+    assert all(seq in held for seq in range(1, last + 1) if seq not in damaged)
 
 
 class Post(NamedTuple):
@@ -199,7 +284,7 @@ def test_drops_doubles_reordering_restarts_and_old_copies_lose_nothing(seed: int
         if box.needs_session(now):
             greet()
         for lane in Lane:
-            for seq in box.next(lane, LaneRange(1, ranges[lane]), rng.randrange(1, 9)):
+            for seq in box.next(lane, LaneRange(1, ranges[lane]), rng.randrange(1, 9), now):
                 box.sent(lane, seq, rng.randrange(1, 500_000), now)
                 post.append(Post((lane, seq), None))
         rng.shuffle(post)

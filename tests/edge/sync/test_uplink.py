@@ -24,7 +24,7 @@ from contract.wire.records import EventKind, EventRecord, Lane, SegmentRecord, T
 from contract.wire.status import Applied, Birth, LaneRange, Status
 from contract.wire.topics import Down, Up
 from edge.clock import Clock
-from edge.sync.outbox import Outbox
+from edge.sync.outbox import LOST_US, Outbox
 from edge.sync.tail import TailBuffer
 from edge.sync.uplink import Identity, Uplink
 
@@ -176,11 +176,18 @@ async def centre(broker: Broker) -> AsyncIterator[Centre]:
             listening.cancel()
 
 
-def play(broker: Broker, stores: Stores, story: Callable[[Centre, TailBuffer], Awaitable[None]]) -> Outbox:
-    """Run the uplink and the story beside it until the story ends."""
+def play(
+    broker: Broker,
+    stores: Stores,
+    story: Callable[[Centre, TailBuffer], Awaitable[None]],
+    boxes: list[Outbox] | None = None,
+) -> Outbox:
+    """Run the uplink and the story beside it until the story ends; the outbox is in `boxes` meanwhile."""
     identity = Identity(GATEWAY, broker.issue(GATEWAY))
     outbox = Outbox(STORE, {lane: SequenceSet() for lane in Lane})
     tail = TailBuffer(STORE)
+    if boxes is not None:
+        boxes.append(outbox)
 
     async def both() -> None:
         settings = UplinkSettings(host="127.0.0.1", port=broker.gateway_port)
@@ -238,6 +245,24 @@ def test_another_ingest_process_is_greeted_and_a_restored_one_gets_what_it_misse
     stores = Stores()
     play(broker, stores, story)
     assert stores.backwards[-1]
+
+
+def test_a_birth_names_what_nobody_can_read(broker: Broker) -> None:
+    async def story(c: Centre, _tail: TailBuffer) -> None:
+        assert (await c.born()).unreadable == {}
+        for now in (0, LOST_US):
+            boxes[0].read(Lane.SEGMENT, [2], set(), now)
+        await c.say(session=c.births()[-1].session)
+        await c.until(lambda: len(c.seqs(Up.SEGMENT)) >= 2, "the others")
+        await c.say(ingest=2)
+        assert (await c.born(2)).unreadable == {Lane.SEGMENT: ((2, 2),)}
+
+    class Damaged(Stores):
+        async def segments(self, seqs: Sequence[int]) -> Sequence[SegmentRecord]:
+            return [record for record in await super().segments(seqs) if record.seq != 2]
+
+    boxes: list[Outbox] = []
+    play(broker, Damaged(), story, boxes)
 
 
 @pytest.mark.parametrize(("events", "segments"), [(0, 4), (5, 2)])
