@@ -21,7 +21,7 @@ from zlib import crc32
 import msgspec
 
 from contract.wire.receipt import SequenceSet
-from contract.wire.records import EventRecord
+from contract.wire.records import EventKind, EventRecord
 from contract.wire.status import LaneRange
 
 VERSION: Final = 1
@@ -96,7 +96,7 @@ class Journal:
         A damaged one, or one marked as such, is set aside and reported; the new one numbers on
         from the present millisecond since 1970, because numbers of a store are never used twice.
         When the historian began a new store, events nobody receipted yet move into its lane under the
-        numbers they have.
+        numbers they have, and before them those that raised the alarms that stand.
 
         Raises:
             NewerJournal: written by a younger program.
@@ -182,16 +182,37 @@ class Journal:
     def _move_to(self, store: int) -> None:
         owed = self._first_owed()
         last = self.last_checkpoint()
+        standing = self._standing(owed)
+        oldest = owed - len(standing)
         with self._transaction() as db:
-            self._write_state(db, store, self._next, owed)
+            self._write_state(db, store, self._next, oldest)
             db.execute("DELETE FROM receipt")
             db.execute("DELETE FROM event WHERE seq < ?", (owed,))
+            for seq, event in enumerate(standing, oldest):
+                self._insert(db, seq, event, store)
             db.execute("DELETE FROM checkpoint")
             if last is not None:  # its position is of another head, its alarms still stand
                 self._write_checkpoint(db, Checkpoint(last.snapshot, 0), self._next)
-        self.store, self._oldest = store, owed
+        self.store, self._oldest = store, oldest
         self._receipted, self._receipts_written = SequenceSet(), SequenceSet()
         self._checkpoints += 1
+
+    def _standing(self, before: int) -> list[EventRecord]:
+        """What raised the alarms that stand, of the numbers below one; in order.
+
+        An aggregator takes alarms of another store for gone unless it is told of them again.
+        """
+        raised: dict[tuple[str, int], EventRecord] = {}
+        first = self._oldest
+        while first < self._next:
+            last = min(first + RECORDS_AT_ONCE, self._next) - 1
+            for event in self.records(first, last):
+                if event.kind is EventKind.RAISED and event.seq < before:
+                    raised[event.message, event.occurrence_us] = event
+                elif event.kind is EventKind.ENDED:
+                    raised.pop((event.message, event.occurrence_us), None)
+            first = last + 1
+        return list(raised.values())
 
     def close(self) -> None:
         """Let go of the file; what receipts are not written yet is written."""
@@ -253,10 +274,8 @@ class Journal:
         seq = self._next
         with self._transaction() as db:
             for event in events:
-                numbered = msgspec.structs.replace(event, store=self.store, seq=seq)
-                row = (seq, event.id, event.time_us, _encode(numbered))
-                done = db.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)", (*row, _crc_of(row)))
-                if done.rowcount:
+                numbered = self._insert(db, seq, event, self.store)
+                if numbered is not None:
                     fresh.append(numbered)
                     seq += 1
             if fresh:
@@ -269,6 +288,13 @@ class Journal:
         if checkpoint is not None:
             self._checkpoints += 1
         return fresh
+
+    def _insert(self, db: sqlite3.Connection, seq: int, event: EventRecord, store: int) -> EventRecord | None:
+        """The event as it is written under a number; None, and nothing is written, if its id is known."""
+        numbered = msgspec.structs.replace(event, store=store, seq=seq)
+        row = (seq, event.id, event.time_us, _encode(numbered))
+        done = db.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)", (*row, _crc_of(row)))
+        return numbered if done.rowcount else None
 
     def _write_checkpoint(self, db: sqlite3.Connection, checkpoint: tuple[bytes, int], seq: int) -> None:
         snapshot, position = checkpoint

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contract.wire.receipt import SequenceSet
@@ -32,6 +33,16 @@ def event(k: int, text: str = "") -> EventRecord:
         value=2**60 + k if k % 2 else k / 10,
         actor="" if k % 3 else "anna",
     )
+
+
+def of(raised: EventRecord, kind: EventKind) -> EventRecord:
+    """What became of an alarm."""
+    return msgspec.structs.replace(raised, kind=kind, id=raised.id.replace("raised", str(kind)))
+
+
+def noted(k: int) -> EventRecord:
+    """Event k that is no alarm."""
+    return msgspec.structs.replace(event(k), kind=EventKind.SYSTEM, message="", id=f"system/{k}")
 
 
 @pytest.fixture
@@ -329,16 +340,66 @@ def test_newer_data_are_refused_and_left_alone(open_journal: Open, tmp_path: Pat
 
 def test_a_new_data_store_takes_over_what_is_still_owed(open_journal: Open) -> None:
     journal = open_journal()
-    journal.append([event(k) for k in range(6)], (b"alarms stand", 900))
+    journal.append([noted(k) for k in range(6)], (b"alarms stand", 900))
     journal.set_receipted(SequenceSet([(1, 2), (4, 4)]), backwards=False)
     journal.close()
     again = open_journal(store=99)
     assert again.store == 99
     assert (again.lane().oldest, again.lane().next) == (3, 7)
-    assert again.records(1, 99) == [numbered(k, k + 1, 99) for k in range(2, 6)]
+    assert [(r.store, r.seq, r.id) for r in again.records(1, 99)] == [
+        (99, k + 1, noted(k).id) for k in range(2, 6)
+    ]
     assert again.receipted == SequenceSet()
     assert again.last_checkpoint() == Checkpoint(b"alarms stand", 0)
     assert again.verify() == []
+
+
+def test_a_new_data_store_is_told_again_what_stands(open_journal: Open) -> None:
+    journal = open_journal()
+    journal.append(
+        [
+            noted(0),
+            event(1),
+            noted(2),
+            event(3),
+            event(4),
+            of(event(1), EventKind.ACKNOWLEDGED),
+            of(event(3), EventKind.ENDED),
+            event(5),
+            event(6),
+            of(event(4), EventKind.ENDED),
+        ],
+        (b"alarms stand", 900),
+    )
+    journal.set_receipted(SequenceSet([(1, 8)]), backwards=False)
+    journal.close()
+    again = open_journal(store=99)
+    assert (again.lane().oldest, again.lane().next) == (7, 11)
+    assert [(r.store, r.seq, r.id) for r in again.records(1, 99)] == [
+        (99, 7, event(1).id),  # acknowledged, but it stands
+        (99, 8, event(5).id),
+        (99, 9, event(6).id),  # owed anyway, with its number
+        (99, 10, of(event(4), EventKind.ENDED).id),
+    ]
+    assert again.records(1, 99)[0] == numbered(1, 7, 99)
+    assert again.verify() == []
+    assert again.append([event(1), event(5), event(7)]) == [numbered(7, 11, 99)]
+    again.close()
+    once_more = open_journal(store=100)
+    assert [(r.store, r.id) for r in once_more.records(1, 99)][:2] == [(100, event(1).id), (100, event(5).id)]
+    assert once_more.verify() == []
+
+
+def test_what_stands_is_found_in_a_long_journal(open_journal: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.journal.events.RECORDS_AT_ONCE", 7)
+    journal = open_journal()
+    journal.append([event(k) if k % 10 == 0 else noted(k) for k in range(100)])
+    journal.append([of(event(k), EventKind.ENDED) for k in range(0, 100, 20)])
+    journal.set_receipted(SequenceSet([(1, 105)]), backwards=False)
+    journal.close()
+    again = open_journal(store=99)
+    assert (again.lane().oldest, again.lane().next) == (101, 106)
+    assert [r.id for r in again.records(1, 999)] == [event(k).id for k in range(10, 100, 20)]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
