@@ -12,6 +12,7 @@ a restored backup or a second worker changes nothing about what is true.
 
 import logging
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -197,7 +198,7 @@ class Ingest:
         return outgoing
 
 
-class _Turn:
+class _Turn(ABC):
     """One transaction on one database: what it does, and what it has touched so far."""
 
     def __init__(
@@ -239,9 +240,9 @@ class _Turn:
         else:
             self.changed.setdefault(gateway, {})[message.source.lane] = None
 
+    @abstractmethod
     def lanes(self) -> dict[Up, Callable[[Scope, Message], None]]:
         """What takes the messages of each lane."""
-        raise NotImplementedError
 
     def holding(self, scope: Scope, gateway: str, store: int) -> Holding:
         """What is held of a store's lane, read once per transaction and written at its end."""
