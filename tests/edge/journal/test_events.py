@@ -400,6 +400,8 @@ def test_what_stands_is_found_in_a_long_journal(open_journal: Open, monkeypatch:
     again = open_journal(store=99)
     assert (again.lane().oldest, again.lane().next) == (101, 106)
     assert [r.id for r in again.records(1, 999)] == [event(k).id for k in range(10, 100, 20)]
+    again.close()
+    assert open_journal(store=99).lane().oldest == 101
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
