@@ -269,6 +269,7 @@ class _Turn(ABC):
             keeping.save_holding(scope, self.connection, gateway, store, self.lane, holding)
             self.moved(scope, gateway, store, self.watermarks[gateway, store], holding.all().watermark)
 
+    @abstractmethod
     def moved(self, scope: Scope, gateway: str, store: int, before: int, after: int) -> None:
         """The watermark of a store may have moved."""
 
@@ -301,6 +302,9 @@ class _MainTurn(_Turn):
             Up.EVENT: self._event,
             Up.ANSWER: self._answer,
         }
+
+    def moved(self, scope: Scope, gateway: str, store: int, before: int, after: int) -> None:
+        """No tail hangs on the numbers of events."""
 
     def _birth(self, scope: Scope, message: Message) -> None:
         birth = rules.read_birth(message.payload, message.source.gateway)
