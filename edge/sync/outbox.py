@@ -66,7 +66,10 @@ class Settled(NamedTuple):
 
 
 class Outbox:
-    """What is held up there, what is on its way, what comes next, for one store."""
+    """What is held up there, what is on its way, what comes next, for one store.
+
+    `now_us` is of a clock that is never set: patience must not hang on the wall clock.
+    """
 
     def __init__(self, store: int, held: Mapping[Lane, SequenceSet]) -> None:
         self.store = store

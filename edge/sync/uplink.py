@@ -23,7 +23,7 @@ import msgspec
 from contract.model.config import Uplink as UplinkSettings
 from contract.wire import topics
 from contract.wire.command import Answer, Command
-from contract.wire.envelope import pack, unpack
+from contract.wire.envelope import EnvelopeError, pack, unpack
 from contract.wire.receipt import Receipt, SequenceSet
 from contract.wire.records import EventRecord, Lane, SegmentRecord, Tail
 from contract.wire.status import Applied, Birth, LaneRange, Status
@@ -123,7 +123,7 @@ class Uplink:
                     attempt = 0
                     log.info("uplink %s:%d: connected", self._settings.host, self._settings.port)
                     await self._serve(client)
-            except* (aiomqtt.MqttError, OSError, TimeoutError, ssl.SSLError) as group:
+            except* (aiomqtt.MqttError, OSError, TimeoutError, ssl.SSLError, EnvelopeError) as group:
                 reason = _reason(group)
             if self.connected or attempt == 0:
                 log.warning("uplink %s:%d: lost: %s", self._settings.host, self._settings.port, reason)
@@ -170,7 +170,7 @@ class Uplink:
         self._renew = False
         self._restated = False
         self.sessions += 1
-        self._outbox.begin(self._rng.getrandbits(62) | 1, self._clock.now_us())
+        self._outbox.begin(self._rng.getrandbits(62) | 1, self._steady_us())
         birth = self._source.birth(self._outbox.session)
         birth = msgspec.structs.replace(birth, unreadable=self._outbox.lost(birth.lanes))
         await self._publish(client, Up.BIRTH, birth, retain=True)
@@ -195,9 +195,12 @@ class Uplink:
                 except ValueError as error:  # no message of ours, or a receipt whose ranges make no sense
                     log.warning("message on %s refused: %s", message.topic, error)
 
+    def _steady_us(self) -> int:
+        """What the outbox's patience is measured by: a clock that nobody sets."""
+        return round(self._clock.monotonic_s() * 1e6)
+
     async def _receive(self, receipt: Receipt) -> None:
-        now = self._clock.now_us()
-        settled = self._outbox.receive(receipt, now)
+        settled = self._outbox.receive(receipt, self._steady_us())
         if settled is None:
             if self._outbox.wants_session(receipt):
                 self._renew = True
@@ -244,7 +247,7 @@ class Uplink:
             if self._publish_applied:
                 self._publish_applied = False
                 await self._publish(client, Up.APPLIED, self._source.applied(), retain=True)
-            if self._renew or self._outbox.needs_session(self._clock.now_us()):
+            if self._renew or self._outbox.needs_session(self._steady_us()):
                 await self._open_session(client)
             asked = await self._send_events(client)
             asked += await self._send_segments(client)
@@ -261,22 +264,22 @@ class Uplink:
             return
 
     async def _send_events(self, client: aiomqtt.Client) -> int:
-        now = self._clock.now_us()
+        now = self._steady_us()
         seqs = self._outbox.next(Lane.EVENT, self._source.lane(Lane.EVENT), EVENTS_AT_ONCE, now)
         if not seqs:
             return 0
         records = await self._source.events(seqs)
-        self._outbox.read(Lane.EVENT, seqs, {record.seq for record in records}, self._clock.now_us())
+        self._outbox.read(Lane.EVENT, seqs, {record.seq for record in records}, self._steady_us())
         await self._send_all(client, Lane.EVENT, Up.EVENT, records)
         return len(seqs)
 
     async def _send_segments(self, client: aiomqtt.Client) -> int:
-        now = self._clock.now_us()
+        now = self._steady_us()
         seqs = self._outbox.next(Lane.SEGMENT, self._source.lane(Lane.SEGMENT), SEGMENTS_AT_ONCE, now)
         if not seqs:
             return 0
         records = await self._source.segments(seqs)
-        self._outbox.read(Lane.SEGMENT, seqs, {record.seq for record in records}, self._clock.now_us())
+        self._outbox.read(Lane.SEGMENT, seqs, {record.seq for record in records}, self._steady_us())
         await self._send_all(client, Lane.SEGMENT, Up.SEGMENT, records)
         return len(seqs)
 
@@ -286,7 +289,7 @@ class Uplink:
         async with asyncio.TaskGroup() as tasks:
             for record in records:
                 size = len(record.blob) if isinstance(record, SegmentRecord) else 300
-                self._outbox.sent(lane, record.seq, size, self._clock.now_us())
+                self._outbox.sent(lane, record.seq, size, self._steady_us())
                 tasks.create_task(self._publish(client, up, record))
 
 

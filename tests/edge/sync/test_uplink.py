@@ -181,6 +181,7 @@ def play(
     stores: Stores,
     story: Callable[[Centre, TailBuffer], Awaitable[None]],
     boxes: list[Outbox] | None = None,
+    clock: Clock | None = None,
 ) -> Outbox:
     """Run the uplink and the story beside it until the story ends; the outbox is in `boxes` meanwhile."""
     identity = Identity(GATEWAY, broker.issue(GATEWAY))
@@ -191,7 +192,7 @@ def play(
 
     async def both() -> None:
         settings = UplinkSettings(host="127.0.0.1", port=broker.gateway_port)
-        uplink = Uplink(identity, settings, stores, outbox, tail, Clock(), random.Random(1))
+        uplink = Uplink(identity, settings, stores, outbox, tail, clock or Clock(), random.Random(1))
         async with centre(broker) as playing:
             running = asyncio.create_task(uplink.run())
             try:
@@ -381,3 +382,26 @@ def test_a_missing_identity_is_named_and_waited_for(
     asyncio.run(story())
     assert "ca.pem is missing" in caplog.text
     assert "pki gateway ID" in caplog.text
+
+
+def test_patience_does_not_hang_on_a_clock_that_is_set(broker: Broker) -> None:
+    """The wall clock goes back an hour; the birth that nobody answered is published again all the same."""
+
+    class SetBack(Clock):
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def now_us(self) -> int:
+            self.asked += 1
+            return super().now_us() - (3_600_000_000 if self.asked > 3 else 0)
+
+        def monotonic_s(self) -> float:
+            return super().monotonic_s() * 20  # twenty seconds a second
+
+        async def sleep_until(self, monotonic_s: float) -> None:
+            await super().sleep_until(monotonic_s / 20)
+
+    async def story(c: Centre, _tail: TailBuffer) -> None:
+        await c.born(2)
+
+    play(broker, Stores(), story, clock=SetBack())
