@@ -30,9 +30,9 @@ from edge.events import Events
 from edge.flow import Flow, Newest
 from edge.gateway import DATA_ERROR, Gateway, Parts
 from edge.historian.historian import Historian
-from edge.historian.layout import HistorianError
+from edge.historian.layout import HistorianError, OlderCopy
 from edge.host import control, systemd
-from edge.journal.events import Journal, NewerJournal
+from edge.journal.events import Journal, JournalDamaged, JournalTrouble, NewerJournal
 from edge.report import Report
 from edge.sync.commands import Commands
 from edge.sync.outbox import Outbox
@@ -72,11 +72,23 @@ async def run(configuration_file: Path | None, folder: Path) -> int:
             return 1
         try:
             daemon = Daemon(configuration, configuration_file, folder, stack)
-        except (HistorianError, NewerJournal) as error:
+        except (HistorianError, JournalTrouble, NewerJournal) as error:
             log.error("%s", error)  # noqa: TRY400  # the text says it all
             return 1
-        await daemon.run(refused)
-    return 0
+        status = 0
+        try:
+            await daemon.run(refused)
+        except* (OlderCopy, JournalDamaged) as group:
+            log.error("%s; the next start takes care of it", _leaf(group))  # noqa: TRY400  # one line
+            status = 1
+    return status
+
+
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 def _lock(folder: Path, stack: ExitStack) -> None:
@@ -86,9 +98,12 @@ def _lock(folder: Path, stack: ExitStack) -> None:
     except BlockingIOError as error:
         file.seek(0)
         raise AlreadyRunning(f"{folder} is in use by the gateway with pid {file.read().strip()}") from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+    except OSError as error:  # the lock holds all the same; only the number of its holder is missing
+        log.warning("%s: %s", file.name, error.strerror)
 
 
 def _choose(file: Path | None, folder: Path) -> tuple[Configuration, ConfigurationError | None]:
