@@ -387,4 +387,6 @@ def start(configuration_file: Path | None, folder: Path) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     folder.mkdir(parents=True, exist_ok=True)
+    # The MQTT library warns at each publish beside ten others, which is how a backlog is sent.
+    logging.getLogger("edge.sync.mqtt").setLevel(logging.ERROR)
     return asyncio.run(run(configuration_file, folder))
