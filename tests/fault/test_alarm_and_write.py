@@ -131,6 +131,7 @@ def post_write(rig: Rig, value: float, deadline_s: float) -> tuple[int, dict[str
 
 
 def test_a_limit_passed_inside_the_deadband_is_one_alarm_with_its_samples(rig: Rig) -> None:
+    wait_until(lambda: len(samples(rig)) > 0, "the value the plant began with")
     begun = now_us()
     ramp(rig, 79.0, 79.5, 80.0, 80.5, 80.0, 79.0)
     wait_until(lambda: len(alarm_events(rig)) == 2 and len(samples(rig)) >= 4, "events and samples arrive")
