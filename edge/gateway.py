@@ -8,7 +8,7 @@ this object; tasks and start-up order are in `edge.app`.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +43,9 @@ DRIVER_ERROR: Final = 996210
 CONFIGURATION_ERROR: Final = 995282
 DATA_ERROR: Final = 9050000
 WRITE_ERROR: Final = 995801
+
+
+CANCEL_AGAIN_S: Final = 1.0
 
 
 class Parts(NamedTuple):
@@ -203,10 +206,9 @@ class Gateway:
         stopped = []
         for uid, (running, task) in list(self._devices.items()):
             if wanted.get(uid) != running:
-                task.cancel()
                 stopped.append(task)
                 del self._devices[uid], self.supervisors[uid]
-        await asyncio.gather(*stopped, return_exceptions=True)
+        await ended(stopped)
         for uid, plan in wanted.items():
             if uid not in self._devices and plan.groups:
                 self._start_device(plan)
@@ -336,3 +338,16 @@ def _meaning(member: Member) -> Meaning:
 def _layout(group: GroupPlan, epoch: int) -> GroupLayout:
     members = tuple(MemberLayout(m.number, KINDS[m.signal.type]) for m in group.members)
     return GroupLayout(group.uid, group.number, epoch, members)
+
+
+async def ended(tasks: Iterable[asyncio.Task[None]], again_s: float = CANCEL_AGAIN_S) -> None:
+    """Cancel tasks until all have ended.
+
+    In Python 3.11 `asyncio.wait_for`, on which bus libraries stand, may swallow a cancellation that
+    comes together with its result.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=again_s)
