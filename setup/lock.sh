@@ -18,7 +18,7 @@ lock() { # FILE EXTRA... ; later files keep to the versions of the first
     file=requirements/$1.txt
     shift
     echo "$file"
-    "$uv" pip compile --quiet --no-config --default-index https://pypi.org/simple \
+    "$uv" pip compile --quiet --no-config \
         --universal --python-version 3.11 --generate-hashes \
         --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
         ${UPGRADE:+--upgrade} $constraint $(printf -- '--extra %s ' "$@") \
@@ -34,7 +34,7 @@ lock aggregator aggregator
 
 # The one package that is built from source stands alone, so that nothing else needs a compiler.
 echo requirements/systemd.txt
-echo 'systemd-python==235' | "$uv" pip compile --quiet --no-config --default-index https://pypi.org/simple \
+echo 'systemd-python==235' | "$uv" pip compile --quiet --no-config \
     --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
     --output-file requirements/systemd.txt -
