@@ -27,9 +27,9 @@ lock() { # FILE EXTRA... ; later files keep to the versions of the first
 
 mkdir -p requirements
 constraint=
-lock dev dev edge modbus aggregator
+lock dev dev edge modbus opcua aggregator
 constraint='--constraint requirements/dev.txt'
-lock edge edge modbus
+lock edge edge modbus opcua
 lock aggregator aggregator
 
 # The one package that is built from source stands alone, so that nothing else needs a compiler.
