@@ -216,6 +216,54 @@ alarm = Table(
     Index(None, "tenant_id", "acknowledged_us"),
 )
 
+account = Table(
+    "account",
+    MAIN,
+    # The name is unique over all tenants: who signs in says no tenant.
+    Column("id", RowId, primary_key=True),
+    _tenant_there(),
+    Column("name", String(64), nullable=False),
+    Column("display_name", String(200), nullable=False),
+    Column("password", String(200), nullable=False),  # argon2id; empty: nobody can sign in by password
+    Column("language", String(8), nullable=False),  # empty: the browser's
+    Column("role", String(16), nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default=false()),
+    Column("created_us", BigInteger, nullable=False),
+    Column("password_changed_us", BigInteger),
+    Column("signed_in_us", BigInteger),
+    UniqueConstraint("name"),
+)
+
+session = Table(
+    "session",
+    MAIN,
+    # Who is in, in a browser or by a script's token; a row deleted is a session ended.
+    Column("id", RowId, primary_key=True),
+    _tenant_there(),
+    Column("account", BigInteger, ForeignKey("account.id"), nullable=False),
+    Column("token", String(64), nullable=False),  # SHA-256 of what the browser or script keeps
+    Column("kind", String(16), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("last_seen_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("agent", String(200), nullable=False),
+    UniqueConstraint("token"),
+    Index(None, "account"),
+)
+
+entry_link = Table(
+    "entry_link",
+    MAIN,
+    # Links that let in once: to the first run (no account yet) or as an account.
+    Column("token", String(64), primary_key=True),  # SHA-256, as in session
+    _tenant_there(),
+    Column("account", BigInteger, ForeignKey("account.id")),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("used_us", BigInteger),
+)
+
 audit = Table(
     "audit",
     MAIN,
