@@ -471,6 +471,14 @@ def signals(scope: Scope, connection: Connection, uids: Sequence[str] | None = N
 
 
 @needs(Right.VIEW)
+def known(scope: Scope, connection: Connection, uids: Sequence[str]) -> set[str]:
+    """Those of these signals that the tenant has, or once had."""
+    s = signal.c
+    query = select(s.uid).where(s.tenant_id == scope.tenant, s.uid.in_(list(uids)))
+    return set(connection.execute(query).scalars())
+
+
+@needs(Right.VIEW)
 def bindings(scope: Scope, connection: Connection, uids: Sequence[str]) -> list[Binding]:
     """Where the samples of these signals lie, over all their gateways and stores."""
     b, g = binding.c, gateway.c

@@ -6,7 +6,7 @@ from sqlalchemy import select, true
 
 from aggregator.db import audit
 from aggregator.db.engine import Connection
-from aggregator.db.schema import gateway, signal
+from aggregator.db.schema import gateway
 from aggregator.scope import Right, Scope, needs
 
 
@@ -19,14 +19,6 @@ def applied(scope: Scope, connection: Connection, gateway_ids: Sequence[str]) ->
         g.tenant_id == scope.tenant, in_sites, g.id.in_(list(gateway_ids)), g.applied.is_not(None)
     )
     return {str(row.id): bytes(row.applied) for row in connection.execute(query)}
-
-
-@needs(Right.VIEW)
-def known(scope: Scope, connection: Connection, uids: Sequence[str]) -> set[str]:
-    """Those of these signals that the tenant has, or once had."""
-    s = signal.c
-    query = select(s.uid).where(s.tenant_id == scope.tenant, s.uid.in_(list(uids)))
-    return set(connection.execute(query).scalars())
 
 
 @needs(Right.COMMAND)

@@ -11,6 +11,7 @@ from whitenoise import WhiteNoise
 
 from aggregator.config import DataFolder
 from aggregator.db.migrate import open_databases
+from aggregator.history import views as history
 from aggregator.live.link import BrokerAddress
 from aggregator.live.service import Live
 from aggregator.pki.folder import PkiFolder
@@ -42,6 +43,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
     gate.install(app, settings)
     app.register_blueprint(pages.pages)
     app.register_blueprint(api.api)
+    app.register_blueprint(history.past)
     socket.install(app, settings)
 
     app.register_error_handler(Problem, _refuse)

@@ -1,171 +1,18 @@
-import csv
-import io
-import itertools
-import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fakes.centre import now_us
-from flask import Flask
-from hypothesis import given
-from hypothesis import strategies as st
 
-from aggregator.history import service as history
 from aggregator.live.service import WriteEnd, Written
 from aggregator.web import api
-from aggregator.web.problem import Problem
 from contract.wire.records import EventKind
 
-S = 1_000_000
-T = 1_795_262_400_000  # ms
+NOW = 1_795_262_400_000_000  # 2026-11-21T12:00:00Z
 
 
 def get(site: Any, path: str, status: int = 200, **arguments: Any) -> Any:
     answer = site.app.test_client().get(f"/api/v1/{path}", query_string=arguments, headers=site.auth)
     assert answer.status_code == status, answer.text
     return answer
-
-
-def stored(site: Any, seconds: int, *, step_us: int = S) -> list[tuple[int, float]]:
-    """Store one sample of the collector per second, ending a minute ago."""
-    end_us = now_us() // S * S - 60 * S
-    samples = [(end_us - (seconds - i) * step_us, float(i)) for i in range(seconds)]
-    for time_us, value in samples:
-        site.here.say(site.roof.tail({"roof.collector": value}, time_us))
-    return samples
-
-
-def test_history_gives_exactly_what_was_stored_from_the_first_moment_to_before_the_last(site: Any) -> None:
-    samples = stored(site, 20)
-    said = get(site, "history", signal="roof.collector", **{"from": samples[5][0]}, to=samples[15][0]).json
-    found = said["signals"]["roof.collector"]
-    assert found["samples"] == [[time_us, value, 0] for time_us, value in samples[5:15]]
-    assert found["before"] == [samples[4][0], 4.0, 0]
-    assert (said["from_us"], said["to_us"]) == (samples[5][0], samples[15][0])
-    assert found["more_from_us"] is None
-    assert found["missing"] == []
-
-
-def test_a_long_answer_is_read_in_portions_without_hole_or_double(
-    site: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api, "PAGE", 7)
-    portions: list[int] = []
-    ask = history.query
-
-    def query(*arguments: Any, limit: int) -> Any:
-        portions.append(limit)
-        return ask(*arguments, limit=limit)
-
-    monkeypatch.setattr(history, "query", query)
-    samples = stored(site, 50)
-    said = get(
-        site, "history", signal="roof.collector", **{"from": samples[0][0]}, to=samples[-1][0] + 1
-    ).json
-    assert [tuple(one[:2]) for one in said["signals"]["roof.collector"]["samples"]] == samples
-    assert len(portions) >= 8
-    assert max(portions) == 7
-
-
-@pytest.mark.parametrize("limit", [1, 6, 7, 8, 20])
-def test_a_limit_says_where_to_go_on(site: Any, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "PAGE", 7)
-    samples = stored(site, 20)
-    asked: dict[str, Any] = {"from": samples[0][0], "to": samples[-1][0] + 1, "signal": "roof.collector"}
-    found: list[Any] = []
-    while asked["from"] is not None:
-        said = get(site, "history", limit=limit, **asked).json["signals"]["roof.collector"]
-        assert len(said["samples"]) <= limit
-        found += said["samples"]
-        asked["from"] = said["more_from_us"]
-    assert [tuple(one[:2]) for one in found] == samples
-
-
-def test_quality_travels_with_the_value_and_no_number_is_null(site: Any) -> None:
-    at = now_us() - 30 * S
-    site.here.say(site.roof.tail({"roof.flow": (float("nan"), 0x81), "roof.counter": 2**60 + 1}, at))
-    said = get(site, "history", signal=["roof.flow", "roof.counter"]).json["signals"]
-    assert [at, None, 0x81] in said["roof.flow"]["samples"]
-    assert [at, str(2**60 + 1), 0] in said["roof.counter"]["samples"]
-
-
-def test_history_as_lines(site: Any) -> None:
-    samples = stored(site, 5)
-    at = samples[-1][0]
-    site.here.say(site.roof.tail({"roof.note": 'heiß, "sehr"\nheiß'}, at))
-    answer = get(
-        site,
-        "history",
-        signal=["roof.collector", "roof.note"],
-        format="csv",
-        **{"from": samples[0][0]},
-        to=at + 1,
-    )
-    assert answer.mimetype == "text/csv"
-    lines = list(csv.DictReader(io.StringIO(answer.text, newline="")))
-    numbers = [line for line in lines if line["signal"] == "roof.collector"]
-    assert [(int(line["time_us"]), float(line["value"])) for line in numbers] == samples
-    assert numbers[0]["time"] == datetime.fromtimestamp(samples[0][0] / S, UTC).isoformat()
-    assert (numbers[0]["quality"], numbers[0]["quality_name"]) == ("0", "GOOD")
-    assert lines[-1]["value"] == 'heiß, "sehr"\nheiß'
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "parameter", "value", "way_out"),
-    [
-        ({}, 400, "signal", "", "?signal=uid"),
-        ({"signal": "nix"}, 404, "signal", "nix", "/api/v1/signals"),
-        ({"signal": "roof.flow", "from": "yesterday"}, 400, "from", "yesterday", "ISO 8601"),
-        ({"signal": "roof.flow", "to": "2026-11-21T12:00:00"}, 400, "to", "2026-11-21T12:00:00", "add Z"),
-        ({"signal": "roof.flow", "from": "1795262400"}, 400, "from", "1795262400", "three zeros"),
-        ({"signal": "roof.flow", "to": "9" * 30}, 400, "to", "9" * 30, "milliseconds"),
-        ({"signal": "roof.flow", "from": f"{T}", "to": f"{T}"}, 400, "from", f"{T}", "before"),
-        ({"signal": "roof.flow", "format": "xml"}, 400, "format", "xml", "json or csv"),
-        ({"signal": "roof.flow", "limit": "0"}, 400, "limit", "0", "1…"),
-        ({"signal": "roof.flow", "limit": "1000001"}, 400, "limit", "1000001", "1…"),
-        ({"signal": "roof.flow", "limit": "many"}, 400, "limit", "many", "1…"),
-        ({"signal": [str(i) for i in range(101)]}, 400, "signal", "101", "at most 100"),
-    ],
-)  # fmt: skip
-def test_a_wrong_question_names_parameter_value_and_way_out(
-    site: Any, arguments: dict[str, Any], status: int, parameter: str, value: str, way_out: str
-) -> None:
-    error = get(site, "history", status, **arguments).json["error"]
-    assert (error["parameter"], error["value"]) == (parameter, value)
-    assert way_out in error["text"]
-
-
-NOW = 1_795_262_400_000_000  # 2026-11-21T12:00:00Z
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-11-21T12:00:00Z", NOW),
-        ("2026-11-21T13:00:00+01:00", NOW),
-        ("2026-11-21T13:00:00 01:00", NOW),  # "+" in an address is a space
-        ("2026-11-21T11:59:59.999999Z", NOW - 1),
-        ("1795262400000", NOW),
-        ("1795262400000000", NOW),
-        ("-30m", NOW - 1800 * S),
-        ("-1h", NOW - 3600 * S),
-        ("", 5),
-    ],
-)
-def test_a_time_may_be_written_in_many_ways(site: Any, text: str, expected: int) -> None:
-    with site.app.test_request_context("/", query_string={"from": text}):
-        assert api.instant("from", 5, NOW) == expected
-
-
-@given(st.text(max_size=40))
-def test_whatever_stands_there_is_a_time_or_a_problem(text: str) -> None:
-    with Flask("x").test_request_context("/", query_string={"from": text}):
-        try:
-            found = api.instant("from", 5, NOW)
-        except Problem:
-            return
-        assert abs(found) < 2**63
 
 
 def test_lists_of_what_there_is(site: Any) -> None:
@@ -257,10 +104,3 @@ def test_health_needs_no_key_and_tells_no_secret(site: Any) -> None:
     assert answer.json == {"database": "ok", "broker": "ok", "ingest": "ok"}
     site.live.lost()
     assert site.app.test_client().get("/api/v1/health").json["broker"] == "not connected"
-
-
-def test_two_signals_in_one_answer_keep_their_order(site: Any) -> None:
-    text = get(site, "history", signal=["roof.pump", "roof.collector", "roof.pump"]).text
-    assert list(json.loads(text)["signals"]) == ["roof.pump", "roof.collector"]
-    pairs = itertools.pairwise(json.loads(text)["signals"]["roof.collector"]["samples"])
-    assert all(a[0] <= b[0] for a, b in pairs)
