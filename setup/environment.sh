@@ -19,9 +19,9 @@ fits() {
 }
 
 stamp=.venv/feldwarte-stamp
-wanted=$(cat pyproject.toml requirements/dev.txt setup/environment.sh | sha256sum)
+wanted=$(cat pyproject.toml requirements/dev.txt setup/environment.sh hatch_build.py | sha256sum)
 if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && fits .venv/bin/python; then
-    exit 0
+    exec .venv/bin/python hatch_build.py # the browser's part, if its sources changed
 fi
 
 python=${PYTHON:-}

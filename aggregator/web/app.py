@@ -58,6 +58,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
         state_shapes=pages.STATE_SHAPES,
         # A new program must not meet a browser's copy of the old one's files.
         version=_digest(static),
+        **pages.template_words(),
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # Files without secrets, for everybody; a type check knows no assignment to a method.
@@ -66,6 +67,8 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
         root=str(static),
         prefix="static/",
         max_age=3600,
+        immutable_file_test=lambda _path, url: url.startswith("/static/dist/assets/"),
+        autorefresh=False,
         allow_all_origins=False,
         add_headers_function=_static_headers,
     )
@@ -94,4 +97,5 @@ def _static_headers(headers: Headers, _path: str, _url: str) -> None:
 
 
 def _digest(folder: Path) -> str:
-    return sha256(b"".join(path.read_bytes() for path in sorted(folder.iterdir()))).hexdigest()[:12]
+    files_ = (path for path in sorted(folder.iterdir()) if path.is_file())
+    return sha256(b"".join(path.read_bytes() for path in files_)).hexdigest()[:12]

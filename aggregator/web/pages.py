@@ -4,13 +4,14 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
-from flask import Blueprint, render_template
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from aggregator.gateways.store import Gateway, SignalRow
 from aggregator.live.feed import Shown, View
 from aggregator.live.rules import GatewayState, State
 from aggregator.scope import Right
+from aggregator.web.assets import assets, plain_style
 from aggregator.web.gate import right, scope
 from aggregator.web.language import catalogue, language, word
 from aggregator.web.settings import served
@@ -57,9 +58,64 @@ def live() -> ResponseReturnValue:
         alarms=view.alarms,
         names=names(view),
         zones=zones(view),
-        qualities=msgspec.json.encode({int(one): one.name for one in Quality}).decode(),
         words=msgspec.json.encode(catalogue(language())).decode().replace("<", "\\u003c"),
     )
+
+
+NAVIGATION = (
+    ("overview", "/overview"),
+    ("signals", "/signals"),
+    ("trend", "/trend"),
+    ("alarms", "/alarms"),
+)
+THEMES = ("system", "light", "dark")
+THEME_COOKIE = "feldwarte-theme"
+
+
+def theme() -> str:
+    """Light, dark or as the system says: what the user's browser chose."""
+    chosen = request.cookies.get(THEME_COOKIE, "")
+    return chosen if chosen in THEMES else "system"
+
+
+def _desk(page: str, **island: str) -> str:
+    """A page of the shell; its island reads the rest from the API and the live channel."""
+    return render_template("shell.html", page=page, title=word(f"nav.{page}"), island=island)
+
+
+@pages.get("/overview")
+@right(Right.VIEW)
+def overview() -> ResponseReturnValue:
+    """Sites and gateways."""
+    return _desk("overview")
+
+
+@pages.get("/signals")
+@right(Right.VIEW)
+def signals_page() -> ResponseReturnValue:
+    """All signals, by site, gateway and group."""
+    return _desk("signals")
+
+
+@pages.get("/trend")
+@right(Right.VIEW)
+def trend() -> ResponseReturnValue:
+    """History and present of chosen signals on one axis; the address says which."""
+    return _desk("trend")
+
+
+@pages.get("/alarms")
+@right(Right.VIEW)
+def alarms_page() -> ResponseReturnValue:
+    """Current alarms and their history."""
+    return _desk("alarms")
+
+
+@pages.get("/gateways/<gateway_id>")
+@right(Right.VIEW)
+def gateway_page(gateway_id: str) -> ResponseReturnValue:
+    """One gateway: devices, drivers, statistics, configuration."""
+    return _desk("gateway", gateway=gateway_id)
 
 
 @pages.get("/parts/alarms")
@@ -76,6 +132,17 @@ def gateways() -> ResponseReturnValue:
     """All gateways with their tables, when there are others than before."""
     view = served().live.feed(scope()).view()
     return render_template("gateways.html", view=view, sections=sections(view))
+
+
+def template_words() -> dict[str, object]:
+    """Names that every template may use."""
+    return {
+        "theme": theme,
+        "assets": assets,
+        "plain_style": plain_style,
+        "navigation": NAVIGATION,
+        "qualities": msgspec.json.encode({int(one): one.name for one in Quality}).decode(),
+    }
 
 
 def sections(view: View) -> list[Section]:

@@ -1,0 +1,12 @@
+import { html, type TemplateResult } from "lit";
+import { customElement } from "lit/decorators.js";
+
+import { Element } from "../element";
+import { t } from "../t";
+
+@customElement("fw-overview")
+export class Page extends Element {
+  override render(): TemplateResult {
+    return html`<p class="quiet">${t("loading")}</p>`;
+  }
+}

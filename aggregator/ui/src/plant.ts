@@ -1,0 +1,85 @@
+// What there is: sites, gateways, signals, by name. Read once, again when its version changes.
+
+import { get } from "./api";
+import { live } from "./live";
+
+export interface Gateway {
+  id: string;
+  name: string;
+  site: string;
+  zone: string;
+  program: string;
+}
+
+export interface Signal {
+  uid: string;
+  gateway: string;
+  name: string;
+  unit: string;
+  type: "float" | "integer" | "boolean" | "text";
+  group: string;
+  writable: boolean;
+  low: number | null;
+  high: number | null;
+}
+
+const UNKNOWN = -1;
+const FAILED = -2;
+
+class Plant extends EventTarget {
+  gateways: Gateway[] = [];
+  signals: Signal[] = [];
+  gatewayOf = new Map<string, Gateway>();
+  signalOf = new Map<string, Signal>();
+  isLoaded = false;
+  trouble = "";
+  #version = UNKNOWN;
+  #reading: Promise<void> | null = null;
+
+  /** Keep it up to date from now on; `change` events follow. */
+  start(): void {
+    void this.read();
+    live.listen(() => {
+      if (this.#version === UNKNOWN) this.#version = live.structure; // read before the first frame
+      else if (live.structure !== this.#version) void this.read();
+    });
+  }
+
+  /** Read it now, or wait for a reading that is under way. */
+  read(): Promise<void> {
+    this.#reading ??= this.#read().finally(() => (this.#reading = null));
+    return this.#reading;
+  }
+
+  async #read(): Promise<void> {
+    const version = live.hasSnapshot ? live.structure : UNKNOWN;
+    try {
+      const said = await get<{ gateways: Gateway[]; signals: Signal[] }>("/api/v1/structure");
+      this.#version = version;
+      this.gateways = said.gateways;
+      this.signals = said.signals;
+      this.gatewayOf = new Map(said.gateways.map((one) => [one.id, one]));
+      this.signalOf = new Map(said.signals.map((one) => [one.uid, one]));
+      this.isLoaded = true;
+      this.trouble = "";
+    } catch (error) {
+      this.trouble = (error as Error).message;
+      this.#version = FAILED; // the next frame tries again
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  zone(gateway: string): string {
+    return this.gatewayOf.get(gateway)?.zone ?? "";
+  }
+
+  nameOfSignal(uid: string): string {
+    return this.signalOf.get(uid)?.name || uid;
+  }
+
+  nameOfGateway(id: string): string {
+    return this.gatewayOf.get(id)?.name || id;
+  }
+}
+
+export const plant = new Plant();
