@@ -28,6 +28,7 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from aggregator.children import notify
 from aggregator.config import DataFolder
 from aggregator.db.engine import DatabaseError
 from aggregator.db.migrate import NewerData, open_databases
@@ -52,6 +53,8 @@ RETRY_FIRST_S: Final = 0.3
 RETRY_MAX_S: Final = 5.0
 QUIET_S: Final = 60.0
 """Between two log lines about what one gateway had put into quarantine."""
+HUNG_S: Final = 60.0
+"""A commit that takes longer will not end; the slowest card syncs within five seconds."""
 
 
 class AlreadyRunning(RuntimeError):
@@ -129,6 +132,7 @@ class Process:
         self._unsent: deque[Outgoing] = deque(maxlen=UNSENT_MAX)
         self._stopping = asyncio.Event()
         self._spoken: dict[str, float] = {}
+        self._commit_began_s: float | None = None
 
     def stop(self) -> None:
         """Commit what has come, and end."""
@@ -139,15 +143,31 @@ class Process:
         """Listen and store until `stop`."""
         listening = asyncio.create_task(self._listen())
         listening.add_done_callback(lambda _: self.stop())
+        feeding = asyncio.create_task(self._feed_watchdog())
+        notify.ready("takes in what gateways send")
         try:
             with ThreadPoolExecutor(1, "ingest") as worker:
                 await self._store(worker)
             if listening.done():
                 await listening  # it ended by a fault of ours: let it be seen
         finally:
+            notify.stopping()
+            feeding.cancel()
             while not listening.done():  # in Python 3.11 `wait_for` may swallow a cancellation
                 listening.cancel()
                 await asyncio.wait([listening], timeout=1.0)
+
+    async def _feed_watchdog(self) -> None:
+        """Tell the service manager that this loop turns and that no commit hangs."""
+        every_s = notify.feeding_s()
+        while every_s is not None:
+            if not self.is_hung(time.monotonic()):
+                notify.alive()
+            await asyncio.sleep(every_s)
+
+    def is_hung(self, now_s: float) -> bool:
+        """Whether the commit under way began so long ago that it will not end."""
+        return self._commit_began_s is not None and now_s - self._commit_began_s > HUNG_S
 
     async def _listen(self) -> None:
         """Connect, subscribe, collect; come back after every loss."""
@@ -217,9 +237,13 @@ class Process:
 
     def _commit(self, batch: list[tuple[str, bytes, int]]) -> list[Outgoing]:
         """In the worker thread."""
-        for message in batch:
-            self._ingest.take(*message)
-        return self._ingest.commit(time.time_ns() // 1000)
+        self._commit_began_s = time.monotonic()
+        try:
+            for message in batch:
+                self._ingest.take(*message)
+            return self._ingest.commit(time.time_ns() // 1000)
+        finally:
+            self._commit_began_s = None
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         """Receipts and notes; what cannot leave now leaves after the next connection."""

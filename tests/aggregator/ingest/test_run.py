@@ -3,9 +3,13 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,14 +21,21 @@ from fakes.mqtt import Client
 from fakes.processes import wait_until
 from sqlalchemy import text
 
+from aggregator.children import notify
 from aggregator.config import DataFolder
 from aggregator.db.engine import reading
 from aggregator.history.service import query
-from aggregator.ingest.run import AlreadyRunning, Inbox, alone
+from aggregator.ingest.core import Ingest, Outgoing
+from aggregator.ingest.run import HUNG_S, AlreadyRunning, Inbox, Process, alone
 from aggregator.scope import Right, process
 from aggregator.verify import verify
 from contract.wire import topics
 from contract.wire.topics import Up
+
+needs_library = pytest.mark.skipif(
+    not notify.is_available() and not os.environ.get("CI"),
+    reason="systemd-python is not installed: its build needs gcc, pkg-config and libsystemd-dev",
+)
 
 VIEW = process("ada", [Right.VIEW])
 PROGRAM = """
@@ -206,3 +217,55 @@ def test_the_inbox_is_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatc
     assert inbox.is_urgent()
     assert inbox.take() == [("fw/1/gw/up/segment", bytes(100), 1)]
     assert inbox.dropped == 0
+
+
+@needs_library
+def test_the_service_manager_hears_that_it_is_ready_lives_and_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        running_broker(tmp_path) as broker,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "150000")
+        broker.central("_ingest")
+        with ingest(tmp_path, broker) as running:
+            assert manager.recv(4096).startswith(b"READY=1\n")
+            assert [manager.recv(4096) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+            running.process.send_signal(signal.SIGTERM)
+            said = [manager.recv(4096)]
+            while said[-1] == b"WATCHDOG=1":
+                said.append(manager.recv(4096))
+            assert said[-1] == b"STOPPING=1"
+            assert running.process.wait(20) == 0
+
+
+class StuckIngest(Ingest):
+    """Its commit ends when it may."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end = threading.Event(), threading.Event()
+
+    def commit(self, now_us: int) -> list[Outgoing]:
+        self.began.set()
+        self.may_end.wait(20)
+        return []
+
+
+def test_a_commit_that_does_not_end_is_a_hung_process() -> None:
+    """The store waits in a thread; the loop beside it would feed the watchdog for ever."""
+    process = Process(stuck := StuckIngest(), lambda: pytest.fail("no connection is wanted"), random.Random())
+    began_s = time.monotonic()
+    with ThreadPoolExecutor(1) as worker:
+        try:
+            commit = worker.submit(process._commit, [])
+            assert stuck.began.wait(20)
+            assert not process.is_hung(began_s + HUNG_S - 1)
+            assert process.is_hung(began_s + HUNG_S + 30)
+        finally:
+            stuck.may_end.set()
+        commit.result(20)
+    assert not process.is_hung(began_s + HUNG_S + 30)
