@@ -25,6 +25,7 @@ VERBS: Final = {
     "ingest": Verb("aggregator.ingest.run", "take in what gateways send"),
     "web": Verb("aggregator.web.run", "pages and API"),
     "pki": Verb("aggregator.pki.command", "authorities and identities"),
+    "prepare": Verb("aggregator.prepare", "make and renew what the separate units need, then end"),
     "migrate": Verb("aggregator.db.command", "bring both databases to this program's version"),
     "verify": Verb("aggregator.verify", "check all that is stored"),
     "demo": Verb("aggregator.demo", "a plant, two gateways and the centre, live on this machine"),

@@ -11,6 +11,7 @@ import pwd
 import select
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -172,10 +173,12 @@ def install(
 ) -> None:
     """Write everything the broker reads into `folder`, for `account` alone to read.
 
-    The session database is left as it is. `account` None: the broker runs as whoever runs us.
+    The session database is left as it is. `account` None: the broker runs as whoever runs us, or,
+    where the folder was set up for a group (setgid), as a member of that group.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    if not _is_for_group(folder):
+        folder.chmod(0o700)
     as_root = account is None and os.geteuid() == 0
     files = {CONFIGURATION: configuration(settings, as_root=as_root).encode()}
     for name, listener in tls.items():
@@ -199,12 +202,19 @@ def install_revoked(folder: Path, listener: Listener, revoked: bytes) -> None:
     _replace(folder / f"{listener}-crl.pem", revoked, account)
 
 
+def _is_for_group(folder: Path) -> bool:
+    """Whether the broker runs under an account of its own and reads here as a member of the group."""
+    return bool(folder.stat().st_mode & stat.S_ISGID)
+
+
 def _replace(path: Path, content: bytes, account: Account | None) -> None:
     # No fsync: all of this is written again at each start.
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    mode = 0o640 if _is_for_group(path.parent) else 0o600
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as handle:
+        os.fchmod(handle.fileno(), mode)  # whatever the mask of this process is
         handle.write(content)
         if account is not None:
             os.fchown(handle.fileno(), account.uid, account.gid)

@@ -226,15 +226,8 @@ def broker_child(data: Path, settings: broker.BrokerSettings, hosts: Sequence[st
         PkiError: no authority yet, or a bad host name.
         BrokerMissing: no mosquitto on this host.
     """
-    pki = PkiFolder(data / "pki")
-    pki.refresh(hosts, now)
     account = broker.unprivileged_account()
-    tls: dict[broker.Listener, broker.Tls] = {
-        "gateway": broker.Tls(*(path.read_bytes() for path in pki.listener(Authority.GATEWAY))),
-        "central": broker.Tls(*(path.read_bytes() for path in pki.listener(Authority.CENTRAL))),
-    }
-    folder = data / "broker"
-    broker.install(folder, settings, tls, account)
+    folder = write_broker(data, settings, hosts, now, account)
     return Child(
         name="broker",
         argv=broker.command(),
@@ -242,3 +235,22 @@ def broker_child(data: Path, settings: broker.BrokerSettings, hosts: Sequence[st
         folder=folder,
         account=account,
     )
+
+
+def write_broker(
+    data: Path,
+    settings: broker.BrokerSettings,
+    hosts: Sequence[str],
+    now: datetime,
+    account: broker.Account | None,
+) -> Path:
+    """Refresh certificates and lists and write the broker's folder, which is returned; see `broker_child`."""
+    pki = PkiFolder(data / "pki")
+    pki.refresh(hosts, now)
+    tls: dict[broker.Listener, broker.Tls] = {
+        "gateway": broker.Tls(*(path.read_bytes() for path in pki.listener(Authority.GATEWAY))),
+        "central": broker.Tls(*(path.read_bytes() for path in pki.listener(Authority.CENTRAL))),
+    }
+    folder = data / "broker"
+    broker.install(folder, settings, tls, account)
+    return folder
