@@ -1,0 +1,1 @@
+"""What stored samples say over time: points for drawing."""
