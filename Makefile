@@ -2,7 +2,7 @@
 #
 #   make demo                    a plant, two gateways, the centre: the whole way of a sample, live
 #   make test  [TESTS=path]      all tests but the long ones
-#   make check                   format, lint, types, import contracts
+#   make check                   format, lint, types, import contracts, the browser's part
 #   make fault [ROUNDS=50] [SEED=1]   kill, cut and repeat at random moments; nothing may be lost
 #   make bench                   the figures, one JSON line each, to build/bench.jsonl
 #   make hil RIG=name            against a rig of real devices
@@ -46,9 +46,10 @@ tool = @set -- $(1); \
 	fi; \
 	shift; echo "check: $(1)"; "$$first" "$$@"
 
-.PHONY: check-format check-lint check-types check-imports
+.PHONY: check-format check-lint check-types check-imports check-ui-types check-ui-tests
 check:
-	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-imports
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-imports \
+	    check-ui-types check-ui-tests
 
 check-format:
 	$(call tool,ruff format --check --quiet,ruff)
@@ -58,6 +59,19 @@ check-types:
 	$(call tool,mypy --no-error-summary,mypy)
 check-imports:
 	$(call tool,lint-imports --no-logo,import-linter)
+
+# As above, for what npm installed; Node stands in .venv.
+browser-tool = @tool=aggregator/ui/node_modules/.bin/$(firstword $(1)); \
+	if [ ! -x $$tool ]; then \
+	    if [ "$$CI" = true ]; then echo "check: $$tool is missing (make setup)" >&2; exit 1; fi; \
+	    echo "check: $(1) skipped, the browser's part is not set up (make setup does it)"; exit 0; \
+	fi; \
+	echo "check: $(1)"; cd aggregator/ui && PATH="$(CURDIR)/.venv/bin:$$PATH" node_modules/.bin/$(1)
+
+check-ui-types:
+	$(call browser-tool,tsc --noEmit)
+check-ui-tests:
+	$(call browser-tool,vitest run --silent --reporter=dot)
 
 fault: setup
 	@sh setup/packages.sh fault
