@@ -49,6 +49,7 @@ class AlarmEvent(msgspec.Struct, frozen=True):
     value: float | None
     quality: int
     actor: str = ""
+    comment: str = ""
 
     @property
     def id(self) -> str:
@@ -216,19 +217,21 @@ class Engine:
             return min(left.last_us for left in self._left.values() if left.active)
         return self._machine.next_due()
 
-    def acknowledge(self, message: str, occurrence_us: int, time_us: int, actor: str) -> list[AlarmEvent]:
+    def acknowledge(
+        self, message: str, occurrence_us: int, time_us: int, actor: str, comment: str = ""
+    ) -> list[AlarmEvent]:
         """An operator acknowledges an occurrence; [] if it stands no longer or already is."""
         left = self._left.get((message, occurrence_us))
         if left is not None:
             if left.acknowledged:
                 return []
             self._keep_left(msgspec.structs.replace(left, acknowledged=True))
-            return [_acknowledged(message, time_us, occurrence_us, left.signal, actor)]
+            return [_acknowledged(message, time_us, occurrence_us, left.signal, actor, comment)]
         rule = self._rule_of.get(message)
         if rule is None or self._machine.occurrence[rule] != occurrence_us:
             return []
         return [
-            _acknowledged(message, time_us, occurrence_us, self._name(rule), actor)
+            _acknowledged(message, time_us, occurrence_us, self._name(rule), actor, comment)
             for _ in self._machine.acknowledge(rule, time_us)
         ]
 
@@ -391,5 +394,9 @@ def _plain(operand: float | str | None) -> float | str | None:
     return operand if operand is None or isinstance(operand, str) else float(operand)
 
 
-def _acknowledged(message: str, time_us: int, occurrence_us: int, signal: str, actor: str) -> AlarmEvent:
-    return AlarmEvent(message, EventKind.ACKNOWLEDGED, time_us, occurrence_us, signal, None, 0, actor)
+def _acknowledged(
+    message: str, time_us: int, occurrence_us: int, signal: str, actor: str, comment: str
+) -> AlarmEvent:
+    return AlarmEvent(
+        message, EventKind.ACKNOWLEDGED, time_us, occurrence_us, signal, None, 0, actor, comment
+    )

@@ -11,6 +11,10 @@ import msgspec
 from msgspec import Meta
 
 from contract.model.batch import Value
+from contract.model.message import Source
+
+COMMENT_MAX = 2000
+"""Longest comment of an operator, characters."""
 
 Identity = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -27,14 +31,19 @@ class Write(msgspec.Struct, frozen=True, kw_only=True, tag="write"):
 
 
 class Acknowledge(msgspec.Struct, frozen=True, kw_only=True, tag="acknowledge"):
-    """The operator has seen the occurrence of `message` raised at `occurrence_us`."""
+    """The operator has seen the occurrence of `message` raised at `occurrence_us`.
+
+    `source` and `number` name what has no message of its own: a system message.
+    """
 
     id: Identity
     actor: Annotated[str, Meta(max_length=200)]
     time_us: int
     message: str
     occurrence_us: int
-    comment: Annotated[str, Meta(max_length=2000)] = ""
+    comment: Annotated[str, Meta(max_length=COMMENT_MAX)] = ""
+    source: Source = Source.USER
+    number: int = 0
 
 
 class Digests(msgspec.Struct, frozen=True, kw_only=True, tag="digests"):
@@ -72,11 +81,23 @@ class SegmentDigest(msgspec.Struct, frozen=True, array_like=True):
     tier: int = 0
 
 
+class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acknowledged an occurrence, when by that operator's clock, and what was written with it."""
+
+    actor: str
+    time_us: int
+    comment: str = ""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of the command `id`, in plain words with the way out where it was refused."""
+    """Result of the command `id`, in plain words with the way out where it was refused.
+
+    To an acknowledgement `first` says who acknowledged: who is answered, or who came before.
+    """
 
     id: Identity
     outcome: Outcome
     text: str
     time_us: int
     digests: tuple[SegmentDigest, ...] = ()
+    first: Acknowledged | None = None

@@ -56,7 +56,8 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `id` is deterministic for what the engine decides (message uid, occurrence time, kind), so
     that a replay after a crash doubles nothing. `time_us` is when it happened in the plant;
-    `occurrence_us` the time at which the alarm it belongs to was raised.
+    `occurrence_us` the time at which the alarm it belongs to was raised. `comment` is what the
+    operator wrote who acknowledged.
     """
 
     store: StoreId
@@ -75,6 +76,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     quality: int = 0
     actor: str = ""
     clock_trusted: bool = True
+    comment: str = ""
 
 
 class SegmentRecord(msgspec.Struct, frozen=True, kw_only=True):
