@@ -2,18 +2,39 @@
 
 Events come in any order and more than once. So an alarm's row is a sum that does not ask for
 order: raised, ended and acknowledged each fill their own columns. Whether it stands follows from
-those when it is read.
+those when it is read. What operators here acknowledge is a row of its own until the gateway's event
+is there.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Table,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
+from aggregator.alarms.line import Line, State, WhyNot, Wish, carried, is_alarm, line_of
 from aggregator.db.engine import Connection, Row
-from aggregator.db.schema import alarm, event, gateway, message
+from aggregator.db.schema import account, acknowledgement, alarm, event, gateway, message, signal
 from aggregator.scope import Right, Scope, needs
 from contract.model.batch import Value
 from contract.model.message import Source
@@ -51,7 +72,11 @@ class CheckedEvent(NamedTuple):
 
 
 class Alarm(NamedTuple):
-    """One occurrence. `is_standing`: raised, and nothing says that it is over."""
+    """One occurrence. `is_standing`: raised, and nothing says that it is over.
+
+    Who acknowledged it, when and with which comment is said as soon as an operator here has done
+    so; `acknowledge_state` tells how far it has come, `acknowledge_text` what the gateway answered.
+    """
 
     gateway: str
     source: Source
@@ -67,6 +92,62 @@ class Alarm(NamedTuple):
     acknowledged_us: int | None
     acknowledged_by: str
     is_standing: bool
+    comment: str = ""
+    acknowledge_state: State = State.NONE
+    acknowledge_text: str = ""
+    acknowledged_name: str = ""
+    needs_acknowledgement: bool = True
+    gateway_name: str = ""
+    site: str = ""
+    zone: str = "UTC"
+    area: str = ""
+    signal_name: str = ""
+    unit: str = ""
+
+    @property
+    def line(self) -> Line:
+        """What names it."""
+        return Line(self.gateway, self.source, self.message, self.occurrence_us)
+
+    @property
+    def why_not(self) -> WhyNot | None:
+        """Why it cannot be acknowledged, whoever asks; None: it can."""
+        if self.acknowledge_state is not State.NONE:
+            return WhyNot.ALREADY
+        return None if self.needs_acknowledgement else WhyNot.NOT_NEEDED
+
+
+class Wished(NamedTuple):
+    """An acknowledgement on its way to a gateway."""
+
+    line: Line
+    number: int
+    id: str
+    actor: str
+    time_us: int
+    comment: str
+
+
+class Position(NamedTuple):
+    """Where a page of the history ended; the next one goes on behind it."""
+
+    raised_us: int
+    line: Line
+
+
+class Asked(NamedTuple):
+    """What of the history is asked for; None and "": everything.
+
+    `state`: standing, over, acknowledged or unacknowledged. `words` is looked for in texts, names
+    and comments.
+    """
+
+    from_us: int
+    to_us: int
+    gateway: str = ""
+    priority: int | None = None
+    state: str = ""
+    words: str = ""
 
 
 @needs(Right.INGEST)
@@ -93,8 +174,8 @@ def put_event(scope: Scope, connection: Connection, gateway_id: str, record: Eve
     columns |= {"gateway": gateway_id, "tenant_id": scope.tenant, "received_us": now_us}
     columns["checksum"] = _checksum(gateway_id, scope.tenant, now_us, record)
     connection.execute(_ADD_EVENT, columns)
-    if record.kind in _ALARM_KINDS:
-        _merge_alarm(connection, scope.tenant, gateway_id, record)
+    if is_alarm(record):
+        _merge_alarm(connection, scope.tenant, line_of(gateway_id, record), record)
     return Put.NEW
 
 
@@ -107,7 +188,50 @@ _SAME_EVENT = select(event).where(
     ),
 )
 _ADD_EVENT = insert(event)
-_ALARM_KINDS = (EventKind.RAISED, EventKind.ENDED, EventKind.ACKNOWLEDGED)
+_OF_MESSAGE = and_(
+    alarm.c.gateway == bindparam("of_gateway"),
+    alarm.c.source == bindparam("of_source"),
+    alarm.c.message == bindparam("of_message"),
+)
+_OF_LINE = and_(_OF_MESSAGE, alarm.c.occurrence_us == bindparam("of_occurrence"))
+_earlier, _later = alarm.alias(), alarm.alias()
+_RAISED_AGAIN = exists().where(
+    _later.c.gateway == alarm.c.gateway,
+    _later.c.source == alarm.c.source,
+    _later.c.message == alarm.c.message,
+    _later.c.occurrence_us > alarm.c.occurrence_us,
+    _later.c.raised_us.is_not(None),
+)
+_SET_OPEN = (
+    update(alarm)
+    .where(_OF_LINE)
+    .values(
+        is_open=and_(
+            alarm.c.raised_us.is_not(None),
+            or_(alarm.c.ended_us.is_(None), alarm.c.acknowledged_us.is_(None)),
+            ~_RAISED_AGAIN,
+        )
+    )
+)
+_CLOSE_FORERUNNER = (
+    update(alarm)
+    .where(
+        _OF_MESSAGE,
+        alarm.c.occurrence_us
+        == select(_earlier.c.occurrence_us)
+        .where(
+            _earlier.c.gateway == bindparam("of_gateway"),
+            _earlier.c.source == bindparam("of_source"),
+            _earlier.c.message == bindparam("of_message"),
+            _earlier.c.occurrence_us < bindparam("of_occurrence"),
+            _earlier.c.raised_us.is_not(None),
+        )
+        .order_by(_earlier.c.occurrence_us.desc())
+        .limit(1)
+        .scalar_subquery(),
+    )
+    .values(is_open=false())
+)
 
 
 def _stand_in(connection: Connection, gateway_id: str, raised: EventRecord, store: int) -> None:
@@ -115,28 +239,30 @@ def _stand_in(connection: Connection, gateway_id: str, raised: EventRecord, stor
 
     A late copy out of a store that is gone says nothing of the kind.
     """
-    this = and_(*(alarm.c[name] == value for name, value in _alarm_key(gateway_id, raised).items()))
     present = select(gateway.c.store).where(gateway.c.id == gateway_id).scalar_subquery()
+    this = and_(*_is(alarm, line_of(gateway_id, raised)))
     connection.execute(update(alarm).where(this, present == store).values(store=store))
 
 
-def _alarm_key(gateway_id: str, record: EventRecord) -> dict[str, object]:
-    return {
-        "gateway": gateway_id,
-        "source": record.source.value,
-        "message": record.message,
-        "number": record.number,
-        "occurrence_us": record.occurrence_us or record.time_us,
-    }
+def _is(table: Table, line: Line) -> tuple[ColumnElement[bool], ...]:
+    """A message's number may change while it stands, so it is no part of what names a line."""
+    c = table.c
+    return (
+        c.gateway == line.gateway,
+        c.source == line.source.value,
+        c.message == line.message,
+        c.occurrence_us == line.occurrence_us,
+    )
 
 
-def _merge_alarm(connection: Connection, tenant: str, gateway_id: str, record: EventRecord) -> None:
+def _merge_alarm(connection: Connection, tenant: str, line: Line, record: EventRecord) -> None:
+    """1. The event's own columns.  2. Whether the line is open.  3. What it takes the place of."""
     a = alarm.c
-    key = _alarm_key(gateway_id, record)
     found: dict[str, object] = {}
     match record.kind:
-        case EventKind.RAISED:
+        case EventKind.RAISED | EventKind.SYSTEM:
             found = {
+                "number": record.number,
                 "raised_us": record.time_us,
                 "store": record.store,
                 "priority": record.priority,
@@ -144,11 +270,17 @@ def _merge_alarm(connection: Connection, tenant: str, gateway_id: str, record: E
                 "signal": record.signal,
                 "value": _encoded(record.value),
             }
+            if record.kind is EventKind.SYSTEM:
+                found["ended_us"] = record.time_us  # it tells of a moment
         case EventKind.ENDED:
             found = {"ended_us": record.time_us}
         case _:
-            found = {"acknowledged_us": record.time_us, "acknowledged_by": record.actor}
-    this = and_(*(a[name] == value for name, value in key.items()))
+            found = {
+                "acknowledged_us": record.time_us,
+                "acknowledged_by": record.actor,
+                "comment": record.comment,
+            }
+    this = and_(*_is(alarm, line))
     if record.kind is EventKind.ACKNOWLEDGED:
         # Two operators at two places: the earlier one did it, whoever is heard of first.
         later = or_(a.acknowledged_us.is_(None), a.acknowledged_us > record.time_us)
@@ -156,7 +288,17 @@ def _merge_alarm(connection: Connection, tenant: str, gateway_id: str, record: E
             return
     changed = connection.execute(update(alarm).where(this).values(found))
     if not changed.rowcount:
+        key = line._asdict() | {"source": line.source.value, "number": record.number}
         connection.execute(insert(alarm).values({"store": record.store, **key, **found, "tenant_id": tenant}))
+    of = {
+        "of_gateway": line.gateway,
+        "of_source": line.source.value,
+        "of_message": line.message,
+        "of_occurrence": line.occurrence_us,
+    }
+    connection.execute(_SET_OPEN, of)
+    if "raised_us" in found:
+        connection.execute(_CLOSE_FORERUNNER, of)
 
 
 def _encoded(value: Value | None) -> bytes | None:
@@ -177,7 +319,11 @@ def _said(record: EventRecord) -> bytes:
 
 
 def _checksum(gateway_id: str, tenant: str, received_us: int, record: EventRecord) -> int:
-    return crc32(msgspec.msgpack.encode((gateway_id, tenant, received_us, record)))
+    """A field that joined later counts only where it says something: rows from before stay sound."""
+    said = msgspec.structs.asdict(record)
+    if not record.comment:
+        del said["comment"]
+    return crc32(msgspec.msgpack.encode((gateway_id, tenant, received_us, said)))
 
 
 def _record(row: Row[Any]) -> EventRecord:
@@ -217,56 +363,189 @@ def events(
 
 
 @needs(Right.VIEW)
-def current(scope: Scope, connection: Connection, limit: int = 1000) -> list[Alarm]:
+def current(scope: Scope, connection: Connection, limit: int | None = 1000) -> list[Alarm]:
     """Alarms that stand, or that nobody has acknowledged although they must be; newest first.
 
-    A message stands at most once: an occurrence without an end stops standing when the same message
-    is raised again, or when its gateway began a new store and did not say again that it stands.
+    A message has one line: what was raised before it was raised again is history. An occurrence
+    without an end stops standing when its gateway began a new store and did not say again that it
+    stands.
     """
-    a, m, g = alarm.c, message.c, gateway.c
-    later = alarm.alias()
-    again = exists().where(
-        later.c.gateway == a.gateway,
-        later.c.source == a.source,
-        later.c.message == a.message,
-        later.c.number == a.number,
-        later.c.occurrence_us > a.occurrence_us,
-        later.c.raised_us.is_not(None),
-    )
-    standing = and_(a.ended_us.is_(None), or_(g.store.is_(None), g.store == a.store), ~again)
-    must = func.coalesce(m.acknowledge, true())
+    a = alarm.c
+    asks = and_(a.acknowledged_us.is_(None), _MUST)
     query = (
-        select(alarm, case((standing, 1), else_=0).label("standing"))
-        .join(gateway, g.id == a.gateway)
-        .outerjoin(message, and_(m.gateway == a.gateway, m.uid == a.message))
-        .where(
-            a.tenant_id == scope.tenant,
-            _in_sites(scope),
-            a.raised_us.is_not(None),
-            or_(standing, and_(a.acknowledged_us.is_(None), must)),
-        )
+        _lines(scope)
+        .where(a.is_open, or_(_STANDING, asks))
         .order_by(a.raised_us.desc(), a.gateway, a.message)
         .limit(limit)
     )
-    return [
-        Alarm(
-            row.gateway,
-            Source(row.source),
-            row.number,
-            row.message,
-            row.occurrence_us,
-            row.priority,
-            row.text,
-            row.signal,
-            _decoded(row.value),
-            row.raised_us,
-            row.ended_us,
-            row.acknowledged_us,
-            row.acknowledged_by,
-            bool(row.standing),
+    return [_alarm(row) for row in connection.execute(query)]
+
+
+@needs(Right.VIEW)
+def lines(scope: Scope, connection: Connection, wanted: Sequence[Line]) -> dict[Line, Alarm]:
+    """Those of these lines that the scope reaches."""
+    a = alarm.c
+    key = tuple_(a.gateway, a.source, a.message, a.occurrence_us)
+    found: dict[Line, Alarm] = {}
+    for at in range(0, len(wanted), 100):
+        keys = [(w.gateway, w.source.value, w.message, w.occurrence_us) for w in wanted[at : at + 100]]
+        query = _lines(scope).where(key.in_(keys))
+        found |= {one.line: one for one in map(_alarm, connection.execute(query))}
+    return found
+
+
+@needs(Right.VIEW)
+def history(
+    scope: Scope, connection: Connection, asked: Asked, after: Position | None, limit: int
+) -> list[Alarm]:
+    """Occurrences raised in from_us…to_us, newest first, behind `after`."""
+    a = alarm.c
+    query = (
+        _lines(scope)
+        .where(a.raised_us >= asked.from_us, a.raised_us <= asked.to_us)
+        .order_by(a.raised_us.desc(), a.gateway, a.source, a.message, a.occurrence_us)
+        .limit(limit)
+    )
+    if after is not None:
+        line = (a.gateway, a.source, a.message, a.occurrence_us)
+        behind = tuple_(*line) > (after.line.gateway, after.line.source.value, *after.line[2:])
+        query = query.where(a.raised_us <= after.raised_us, or_(a.raised_us < after.raised_us, behind))
+    if asked.gateway:
+        query = query.where(a.gateway == asked.gateway)
+    if asked.priority is not None:
+        query = query.where(a.priority == asked.priority)
+    match asked.state:
+        case "standing":
+            query = query.where(_STANDING)
+        case "over":
+            query = query.where(~_STANDING)
+        case "acknowledged":
+            query = query.where(_ACKNOWLEDGED)
+        case "unacknowledged":
+            query = query.where(~_ACKNOWLEDGED, _MUST)
+    if asked.words:
+        query = query.where(_has(asked.words))
+    return [_alarm(row) for row in connection.execute(query)]
+
+
+_MUST = func.coalesce(message.c.acknowledge, true())
+_STANDING = and_(
+    alarm.c.is_open,
+    alarm.c.ended_us.is_(None),
+    or_(gateway.c.store.is_(None), gateway.c.store == alarm.c.store),
+)
+_ACKNOWLEDGED = or_(
+    alarm.c.acknowledged_us.is_not(None),
+    func.coalesce(acknowledgement.c.state, "").in_([Wish.WAITING.value, Wish.TAKEN.value]),
+)
+_BY = func.coalesce(
+    func.nullif(alarm.c.acknowledged_by, ""), acknowledgement.c.first_by, acknowledgement.c.actor
+)
+
+
+def _lines(scope: Scope) -> Select[Any]:
+    """Lines of the scope with all that names them; one SELECT, however many there are."""
+    a, g, m, s, w = alarm.c, gateway.c, message.c, signal.c, acknowledgement.c
+    same = and_(
+        w.gateway == a.gateway,
+        w.source == a.source,
+        w.message == a.message,
+        w.occurrence_us == a.occurrence_us,
+    )
+    return (
+        select(
+            alarm,
+            case((_STANDING, 1), else_=0).label("standing"),
+            _MUST.label("must"),
+            g.name.label("gateway_name"),
+            g.site,
+            g.zone,
+            m.area,
+            s.name.label("signal_name"),
+            s.unit,
+            s.type.label("kind"),
+            w.state.label("wish"),
+            w.actor.label("wish_by"),
+            w.time_us.label("wish_us"),
+            w.comment.label("wish_comment"),
+            w.text.label("wish_text"),
+            w.first_by,
+            w.first_us,
+            w.first_comment,
+            account.c.display_name,
         )
-        for row in connection.execute(query)
-    ]
+        .join(gateway, g.id == a.gateway)
+        .outerjoin(message, and_(m.gateway == a.gateway, m.uid == a.message, a.source == Source.USER.value))
+        .outerjoin(signal, and_(s.tenant_id == a.tenant_id, s.uid == a.signal))
+        .outerjoin(acknowledgement, same)
+        .outerjoin(account, and_(account.c.name == _BY, account.c.tenant_id == a.tenant_id))
+        .where(a.tenant_id == scope.tenant, a.raised_us.is_not(None), _in_sites(scope))
+    )
+
+
+def _alarm(row: Row[Any]) -> Alarm:
+    state, at_us, by, comment = State.NONE, row.acknowledged_us, row.acknowledged_by, row.comment
+    if at_us is not None:
+        state = State.DONE
+    elif row.wish == Wish.TAKEN and row.first_by is not None:
+        state, at_us, by, comment = State.TAKEN, row.first_us, row.first_by, row.first_comment
+    elif row.wish in {Wish.WAITING, Wish.TAKEN}:
+        state, at_us, by, comment = State(row.wish), row.wish_us, row.wish_by, row.wish_comment
+    return Alarm(
+        gateway=row.gateway,
+        source=Source(row.source),
+        number=row.number,
+        message=row.message,
+        occurrence_us=row.occurrence_us,
+        priority=row.priority,
+        text=row.text,
+        signal=row.signal,
+        value=carried(_decoded(row.value), row.kind or ""),
+        raised_us=row.raised_us,
+        ended_us=row.ended_us,
+        acknowledged_us=at_us,
+        acknowledged_by=by,
+        is_standing=bool(row.standing),
+        comment=comment,
+        acknowledge_state=state,
+        acknowledge_text=row.wish_text or "",
+        acknowledged_name="" if state is State.NONE else row.display_name or "",
+        needs_acknowledgement=bool(row.must),
+        gateway_name=row.gateway_name,
+        site=row.site,
+        zone=row.zone,
+        area=row.area or "",
+        signal_name=row.signal_name or "",
+        unit=row.unit or "",
+    )
+
+
+def _has(words: str) -> ColumnElement[bool]:
+    """All of the words somewhere in the line. SQLite folds the case of ASCII letters only."""
+    a, w = alarm.c, acknowledgement.c
+    columns = (
+        a.text,
+        a.message,
+        a.signal,
+        a.acknowledged_by,
+        a.comment,
+        w.actor,
+        w.comment,
+        account.c.display_name,
+        signal.c.name,
+        gateway.c.name,
+        cast(a.number, String),
+    )
+    return and_(
+        *(
+            or_(*(c.icontains(form, autoescape=True) for form in _forms(word) for c in columns))
+            for word in words.split()
+        )
+    )
+
+
+def _forms(word: str) -> set[str]:
+    return {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
 
 
 def _in_sites(scope: Scope) -> ColumnElement[bool]:

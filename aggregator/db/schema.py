@@ -190,6 +190,7 @@ event = Table(
     Column("clock_trusted", Boolean, nullable=False),
     Column("received_us", BigInteger, nullable=False),
     Column("checksum", BigInteger, nullable=False),
+    Column("comment", Text, nullable=False, server_default=""),
     UniqueConstraint("gateway", "id"),
     Index(None, "tenant_id", "time_us"),
 )
@@ -212,8 +213,38 @@ alarm = Table(
     Column("ended_us", BigInteger),
     Column("acknowledged_us", BigInteger),
     Column("acknowledged_by", Text, nullable=False, server_default=""),
-    Index(None, "tenant_id", "ended_us"),
-    Index(None, "tenant_id", "acknowledged_us"),
+    Column("comment", Text, nullable=False, server_default=""),
+    # Newest raise of its message, and not both ended and acknowledged: few of many, hence a column.
+    Column("is_open", Boolean, nullable=False, server_default=false()),
+    Index(None, "gateway", "source", "message", "occurrence_us"),
+    Index(None, "tenant_id", "is_open", "raised_us"),
+    Index(None, "tenant_id", "raised_us"),
+    Index(None, "gateway", "raised_us"),
+)
+
+acknowledgement = Table(
+    "acknowledgement",
+    MAIN,
+    # What an operator here acknowledged: one per occurrence, on its way to the gateway or answered.
+    Column("gateway", String(64), primary_key=True),
+    Column("source", String(16), primary_key=True),
+    Column("message", Text, primary_key=True),
+    Column("occurrence_us", BigInteger, primary_key=True, autoincrement=False),
+    _tenant_there(),
+    Column("number", BigInteger, nullable=False),
+    Column("id", String(64), nullable=False),  # of the command
+    Column("actor", String(200), nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("answered_us", BigInteger),
+    Column("text", Text, nullable=False, server_default=""),
+    # Who the gateway heard first, where it says so.
+    Column("first_by", String(200)),
+    Column("first_us", BigInteger),
+    Column("first_comment", Text),
+    UniqueConstraint("id"),
+    Index(None, "state", "time_us"),
 )
 
 account = Table(

@@ -72,7 +72,8 @@ def read_event(payload: bytes) -> EventRecord:
     _within(event, ("time_us", "occurrence_us", "number", "priority", "quality"), key)
     for name in ("id", "message", "signal", "actor"):
         _storable(name, getattr(event, name), NAME_MAX, key)
-    _storable("text", event.text, TEXT_MAX, key)
+    for name in ("text", "comment"):
+        _storable(name, getattr(event, name), TEXT_MAX, key)
     if isinstance(event.value, str):
         _storable("value", event.value, TEXT_MAX, key)
     return event
