@@ -27,6 +27,10 @@ class Right(StrEnum):
     """Store what gateways send, for every tenant."""
     VERIFY = "verify"
     """Read every stored row of every tenant to check it."""
+    SELF = "self"
+    """See to one's own account: password, language, sessions; no script has it."""
+    ACCOUNTS = "accounts"
+    """Make and change accounts, and judge who signs in, for every tenant."""
 
 
 class Forbidden(PermissionError):
