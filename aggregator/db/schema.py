@@ -111,6 +111,9 @@ gateway = Table(
     Column("program", String(200), nullable=False, server_default=""),
     Column("applied_digest", String(64), nullable=False, server_default=""),
     Column("applied", LargeBinary),
+    Column("applied_us", BigInteger),
+    Column("refused", Text, nullable=False, server_default=""),
+    Column("faults", Text, nullable=False, server_default=""),  # one a line
     Index(None, "tenant_id", "site"),
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aggregator.db.engine import Databases, reading
 from aggregator.gateways import store
-from aggregator.gateways.store import Binding, Gateway, SignalRow
+from aggregator.gateways.store import Binding, Gateway, InForce, SignalRow
 from aggregator.scope import Scope
 
 
@@ -24,3 +24,9 @@ def present_numbers(scope: Scope, databases: Databases) -> list[Binding]:
     """Which (gateway, store, number) each signal is now; live values come by these."""
     with reading(databases.main) as connection:
         return store.present_numbers(scope, connection)
+
+
+def in_force(scope: Scope, databases: Databases, gateway_id: str) -> InForce | None:
+    """The configuration of a gateway, and why a newer one was refused; None: no such gateway."""
+    with reading(databases.main) as connection:
+        return store.in_force(scope, connection, gateway_id)

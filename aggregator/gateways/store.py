@@ -44,6 +44,17 @@ class Gateway(NamedTuple):
     status: Status | None
 
 
+class InForce(NamedTuple):
+    """The configuration of a gateway, as it said itself; `faults` are of a newer one it refused."""
+
+    document: bytes | None
+    digest: str
+    applied_us: int | None
+    refused: str
+    faults: Sequence[str]
+    boot: str
+
+
 class SignalRow(NamedTuple):
     """One signal with the gateway that has it now."""
 
@@ -316,6 +327,12 @@ def put_applied(
     see(scope, connection, applied.gateway, now_us)
     this = g.id == applied.gateway
     before = connection.execute(select(g.applied_digest).where(this)).scalar_one()
+    said = {
+        "applied_us": applied.time_us,
+        "refused": applied.refused,
+        "faults": "\n".join(fault.replace("\n", " ") for fault in applied.faults),
+    }
+    connection.execute(update(gateway).where(this).values(said))
     if before == digest:
         return
     site = applied.configuration.gateway
@@ -329,6 +346,21 @@ def put_applied(
     audit.note(
         scope, connection, now_us, "configuration.applied", applied.gateway, before=before, after=digest
     )
+
+
+@needs(Right.VIEW)
+def in_force(scope: Scope, connection: Connection, gateway_id: str) -> InForce | None:
+    """The configuration of a gateway of the scope; None: there is no such gateway."""
+    g = gateway.c
+    query = select(g.applied, g.applied_digest, g.applied_us, g.refused, g.faults, g.boot).where(
+        g.tenant_id == scope.tenant, g.id == gateway_id, _in_sites(scope)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    document = None if row.applied is None else bytes(row.applied)
+    faults = row.faults.split("\n") if row.faults else []
+    return InForce(document, row.applied_digest, row.applied_us, row.refused, faults, row.boot)
 
 
 def _name_signals_again(scope: Scope, connection: Connection, gateway_id: str) -> None:

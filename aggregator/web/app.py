@@ -16,7 +16,7 @@ from aggregator.live.link import BrokerAddress
 from aggregator.live.service import Live
 from aggregator.pki.folder import PkiFolder
 from aggregator.scope import Forbidden
-from aggregator.web import api, gate, language, pages, socket
+from aggregator.web import api, gate, gateway, language, pages, socket
 from aggregator.web.problem import Problem, problem
 from aggregator.web.settings import Served, WebSettings
 
@@ -43,6 +43,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
     gate.install(app, settings)
     app.register_blueprint(pages.pages)
     app.register_blueprint(api.api)
+    app.register_blueprint(gateway.gateway)
     app.register_blueprint(history.past)
     socket.install(app, settings)
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from aggregator.db.engine import Databases, reading, writing
 from aggregator.gateways import store
-from aggregator.gateways.service import gateways, present_numbers, signals
+from aggregator.gateways.service import gateways, in_force, present_numbers, signals
 from aggregator.gateways.store import NumberTaken
 from aggregator.scope import Right, process
 from contract.model.config import Configuration, Device, Gateway, Group
@@ -246,3 +246,34 @@ def test_sites_bound_what_a_scope_sees(databases: Databases) -> None:
     assert [s.uid for s in signals(north, databases)] == ["t1"]
     assert [b.uid for b in present_numbers(north, databases)] == ["t1"]
     assert gateways(VIEW._replace(sites=frozenset()), databases) == []
+
+
+def test_a_refused_configuration_is_told_with_its_faults_beside_the_one_in_force(
+    databases: Databases,
+) -> None:
+    ours = applied("a", {"t1": Signal(group="g", name="Flow")})
+    put_applied(databases, ours, "1")
+    refused = msgspec.structs.replace(
+        ours,
+        time_us=7,
+        refused="the newest one was refused",
+        faults=("$.groups.g: no\nsuch device", "$.x: y"),
+    )
+    put_applied(databases, refused, "1")
+    found = in_force(VIEW, databases, "a")
+    assert found is not None
+    assert (found.digest, found.applied_us, found.refused) == ("1", 7, "the newest one was refused")
+    assert found.faults == ["$.groups.g: no such device", "$.x: y"]
+    assert msgspec.json.decode(found.document or b"") == msgspec.to_builtins(ours.configuration)
+    put_applied(databases, ours, "1")
+    again = in_force(VIEW, databases, "a")
+    assert again is not None
+    assert (again.refused, again.faults) == ("", [])
+
+
+def test_a_gateway_of_another_tenant_or_site_shows_no_configuration(databases: Databases) -> None:
+    put_applied(databases, applied("a", {}, site="north"), "1")
+    assert in_force(VIEW._replace(tenant="other"), databases, "a") is None
+    assert in_force(VIEW._replace(sites=frozenset({"south"})), databases, "a") is None
+    assert in_force(VIEW._replace(sites=frozenset({"north"})), databases, "a") is not None
+    assert in_force(VIEW, databases, "b") is None
