@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from aggregator.db.engine import DatabaseError, reading
+from aggregator.gateways.rules import names_of_groups, step_of
 from aggregator.live.service import UnknownSignal, WriteEnd
 from aggregator.scope import Right
 from aggregator.web.gate import open_to_all, right, scope
@@ -66,15 +67,21 @@ def signals() -> ResponseReturnValue:
 @api.get("/structure")
 @right(Right.VIEW)
 def structure() -> ResponseReturnValue:
-    """What there is, for the pages: gateways and signals, at once and without their state."""
+    """What there is, for the pages, at once and without its state; and what one may do."""
     found = served().live.feed(scope()).view().structure
+    documents = found.configurations
     return answer(
         {
+            "rights": sorted(scope().rights),
             "gateways": [
                 {"id": one.id, "name": one.name, "site": one.site, "zone": one.zone, "program": one.program}
+                | {"groups": names_of_groups(documents.get(one.id))}
                 for one in found.gateways
             ],
-            "signals": [one._asdict() for one in found.signals],
+            "signals": [
+                one._asdict() | {"step": step_of(documents.get(one.gateway), one.uid)}
+                for one in found.signals
+            ],
         }
     )
 

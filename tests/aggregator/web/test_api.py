@@ -104,3 +104,13 @@ def test_health_needs_no_key_and_tells_no_secret(site: Any) -> None:
     assert answer.json == {"database": "ok", "broker": "ok", "ingest": "ok"}
     site.live.lost()
     assert site.app.test_client().get("/api/v1/health").json["broker"] == "not connected"
+
+
+def test_pages_learn_at_once_what_there_is_and_what_one_may_do(site: Any) -> None:
+    said = get(site, "structure").json
+    assert said["rights"] == ["acknowledge", "command", "view"]
+    (gateway,) = said["gateways"]
+    assert gateway["groups"] == {"roof.fast": "roof.fast", "roof.slow": "roof.slow"}
+    signals = {one["uid"]: one for one in said["signals"]}
+    assert (signals["roof.target"]["group"], signals["roof.target"]["step"]) == ("roof.slow", None)
+    assert "value" not in signals["roof.target"]
