@@ -174,11 +174,11 @@ class Daemon:
         held = {Lane.EVENT: self._journal.receipted, Lane.SEGMENT: self._historian.receipted}
         commands = Commands(self._gateway, clock)
         report = Report(self._gateway, commands, program())
+        identity = _identity(configuration.gateway.id, folder)
         for settings in configuration.uplinks:
             outbox = Outbox(self._historian.store, held)
             tail = TailBuffer(self._historian.store)
             self._flow.tails.append(tail)
-            identity = Identity(configuration.gateway.id, folder / "identity")
             uplink = Uplink(identity, settings, report, outbox, tail, clock, rng)
             self._gateway.uplinks.append(uplink)
         self._folder = folder
@@ -363,6 +363,14 @@ class Daemon:
         await self._events.flush()
         await self._sync_head()
         log.info("stopped")
+
+
+def _identity(gateway: str, folder: Path) -> Identity:
+    """Certificate and key: as the service manager's credential, else in the data folder."""
+    kept = systemd.credential("identity_key.pem")
+    if kept is None:
+        return Identity(gateway, folder / "identity")
+    return Identity(gateway, kept.parent, "identity_")
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -1,9 +1,12 @@
-"""Word to the service manager: ready, alive, reloading, stopping.
+"""Word to the service manager: ready, alive, stopping; and what it keeps for us.
 
 Through systemd-python where it is installed; without it, or without a manager that asked for
 it (`NOTIFY_SOCKET`), every call is a no-op. Our own folder `systemd/` answers a bare
 `import systemd`, hence `from systemd import daemon`.
 """
+
+import os
+from pathlib import Path
 
 try:
     from systemd import daemon
@@ -33,3 +36,15 @@ def alive(status: str = "") -> bool:
 def stopping() -> bool:
     """The daemon goes down in order."""
     return _notify("STOPPING=1")
+
+
+def credential(name: str) -> Path | None:
+    """Where the manager put a file that only this service may read; None where it was given none.
+
+    A folder's file, as `LoadCredential=identity:FOLDER` hands it over, is called `identity_FILE`.
+
+    Source: systemd.exec(5), Credentials.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder, name) if folder else None
+    return file if file is not None and file.is_file() else None

@@ -65,10 +65,14 @@ class Source(Protocol):
 
 
 class Identity(NamedTuple):
-    """Who this gateway is to the broker: its id and the folder with its certificate."""
+    """Who this gateway is to the broker: its id and the folder with its certificate.
+
+    `prefix` is what the names of the files there begin with.
+    """
 
     gateway: str
     folder: Path
+    prefix: str = ""
 
 
 class Uplink:
@@ -86,7 +90,7 @@ class Uplink:
     ) -> None:
         self._gateway = identity.gateway
         self._settings = settings
-        self._identity = identity.folder
+        self._identity = identity
         self._source = source
         self._outbox = outbox
         self._tail = tail
@@ -300,19 +304,21 @@ def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def tls_context(identity: Path) -> ssl.SSLContext:
+def tls_context(identity: Identity) -> ssl.SSLContext:
     """TLS 1.3 with this gateway's certificate; trusts the gateway CA of its folder only.
 
     Raises:
         OSError: a file is missing or unreadable, named with the way out.
     """
-    for name in ("ca.pem", "certificate.pem", "key.pem"):
-        if not (identity / name).exists():
+    files = [identity.folder / (identity.prefix + name) for name in ("ca.pem", "certificate.pem", "key.pem")]
+    for file in files:
+        if not file.exists():
             raise FileNotFoundError(
-                f"{identity / name} is missing; `python -m aggregator pki gateway ID` makes the folder"
+                f"{file} is missing; `python -m aggregator pki gateway ID` makes the folder"
             )
+    authority, certificate, key = files
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(identity / "ca.pem")
-    context.load_cert_chain(identity / "certificate.pem", identity / "key.pem")
+    context.load_verify_locations(authority)
+    context.load_cert_chain(certificate, key)
     return context

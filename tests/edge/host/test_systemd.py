@@ -33,3 +33,14 @@ def test_the_manager_hears_ready_alive_and_stopping(tmp_path: Path, monkeypatch:
         assert manager.recv(4096) == b"WATCHDOG=1"
         assert systemd.stopping()
         assert manager.recv(4096) == b"STOPPING=1"
+
+
+def test_a_credential_is_found_where_the_manager_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert systemd.credential("identity_key.pem") is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert systemd.credential("identity_key.pem") is None
+    (tmp_path / "identity_key.pem").write_text("key")
+    assert systemd.credential("identity_key.pem") == tmp_path / "identity_key.pem"
