@@ -21,6 +21,7 @@ from contract.wire.status import Health, Status
 FUTURE_US = 5_000_000
 """A stamp this far ahead of our clock is doubted: an older one may take its place."""
 TAIL_INTERVAL_S = 1.0
+"""Gateways send a group sooner; a hiccup of a second is no silence."""
 TAIL_THINNED_S = 60.0
 HEARTBEAT_LATE_S = 25.0
 """Two heartbeats of 10 s missed, and some grace."""
@@ -75,9 +76,10 @@ class GatewayState(NamedTuple):
 class Group:
     """One acquisition group of one store: its newest readings and when it was last heard."""
 
-    __slots__ = ("heard_s", "readings")
+    __slots__ = ("heard_s", "readings", "store")
 
-    def __init__(self) -> None:
+    def __init__(self, store: int) -> None:
+        self.store = store
         self.readings: dict[int, Reading] = {}
         self.heard_s = -math.inf
 
@@ -134,15 +136,23 @@ class Station:
         elif self.status is None:
             self.status = status
 
-    def take_tail(self, tail: Tail, batch: Batch, now_us: int, now_s: float) -> None:
-        """Fresh samples; none of these alone makes a gateway online, but they break its silence."""
+    def take_tail(self, tail: Tail, batch: Batch, now_us: int, now_s: float) -> tuple[Group | None, set[int]]:
+        """Fresh samples; none of these alone makes a gateway online, but they break its silence.
+
+        Gives the group that spoke and the numbers of which it brought a newer reading; no group
+        where there are too many.
+        """
         self.heard(now_us, now_s)
         key = (tail.store, tail.group)
-        if key not in self._groups and len(self._groups) >= GROUPS_MAX:
-            return
-        group = self._groups.setdefault(key, Group())
-        for number in group.take(batch, now_us, now_s):
+        group = self._groups.get(key)
+        if group is None:
+            if len(self._groups) >= GROUPS_MAX:
+                return None, set()
+            group = self._groups[key] = Group(tail.store)
+        numbers = group.take(batch, now_us, now_s)
+        for number in numbers:
             self._owners[tail.store, number] = group
+        return group, numbers
 
     def group_of(self, store: int, number: int) -> Group | None:
         """The group that brought this signal; None before its first reading."""
@@ -152,11 +162,14 @@ class Station:
         """It said something."""
         self.heard_s, self.heard_us = now_s, now_us
 
-    def forget_other_stores(self, store: int) -> None:
-        """Its present store is known: readings of another one are of the past."""
+    def forget_other_stores(self, store: int) -> bool:
+        """Its present store is known: readings of another one are of the past. Whether there were any."""
+        has_forgotten = False
         for of in (self._groups, self._owners):
             for key in [key for key in of if key[0] != store]:
                 del of[key]
+                has_forgotten = True
+        return has_forgotten
 
     def has_store(self, store: int) -> bool:
         """Whether anything came from this store."""

@@ -22,13 +22,15 @@ from uuid import uuid4
 import msgspec
 
 from aggregator.alarms import store as alarms
+from aggregator.alarms.delivery import Delivery
 from aggregator.db.engine import Databases, reading, writing
 from aggregator.gateways import store as gateways
 from aggregator.gateways.change import Changed
 from aggregator.history import service as history
 from aggregator.live import store
-from aggregator.live.feed import Feed, Structure
+from aggregator.live.feed import Feed
 from aggregator.live.link import BrokerAddress, BrokerLink, NotConnected
+from aggregator.live.present import News, Structure
 from aggregator.live.rules import Link, Presence, Reading, Refused, Station, checked_value, intervals
 from aggregator.scope import Right, Scope
 from contract.model.batch import Value
@@ -42,7 +44,10 @@ from contract.wire.topics import Up
 
 log = logging.getLogger(__name__)
 
-TURN_S = 0.5
+TURN_S = 0.25
+"""How long nobody looks at silence when there is no news."""
+TURN_PAUSE_S = 0.1
+"""News that come within this time of a turn wait for the next one: they go out together."""
 READ_AGAIN_S = 10.0
 """A change note may be lost; after this time all is read again anyway."""
 READ_PAUSE_S = 0.25
@@ -104,9 +109,11 @@ class Live:
         self._stations: dict[str, Station] = {}
         self._present_stores: dict[str, int] = {}
         self._link = Link(wall_us())
+        self._news = News()
         self._feeds: dict[tuple[str, frozenset[str] | None], Feed] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._broker = None if broker is None else BrokerLink(broker, self, random.Random())
+        self._delivery = Delivery(databases, self, wall_us, monotonic_s)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._members: list[asyncio.Task[None]] = []
@@ -115,6 +122,8 @@ class Live:
         self._wants_turn = asyncio.Event()
         self._must_stop: Callable[[], bool] = lambda: False
         self._is_stopped = False
+        self.turned_s = monotonic_s()
+        """When the thread last turned: every half second while it is well. For the watchdog."""
         self.database_trouble = ""
 
     # --- Life --------------------------------------------------------------------------------
@@ -164,6 +173,7 @@ class Live:
         async with asyncio.TaskGroup() as tasks:
             if self._broker is not None:
                 self._members.append(tasks.create_task(self._broker.run()))
+                self._members.append(tasks.create_task(self._delivery.run()))
             self._members.append(tasks.create_task(self._keep_reading()))
             self._members.append(tasks.create_task(self._keep_turning()))
             self._ready.set()
@@ -180,12 +190,16 @@ class Live:
         while True:
             await _until(self._wants_turn, TURN_S)
             self.turn()
+            self.turned_s = self._monotonic_s()
+            await asyncio.sleep(TURN_PAUSE_S)
 
     def turn(self) -> None:
         """Make frames of what changed, now."""
         with self._lock:
+            news, self._news = self._news, News()
+            now_us, now_s = self._wall_us(), self._monotonic_s()
             for feed in list(self._feeds.values()):
-                feed.turn(self._stations, self._link, self._wall_us(), self._monotonic_s())
+                feed.turn(self._stations, self._link, news, now_us, now_s)
 
     # --- Hearing (see link.Ear) --------------------------------------------------------------
 
@@ -227,23 +241,31 @@ class Live:
             with self._lock:
                 self._link.brought(now_s)
                 if self._present_stores.get(gateway, tail.store) == tail.store:
-                    self._station(gateway).take_tail(tail, batch, now_us, now_s)
+                    group, numbers = self._station(gateway).take_tail(tail, batch, now_us, now_s)
+                    if group is not None:
+                        self._news.of(gateway).setdefault(group, set()).update(numbers)
+            self._wants_turn.set()
         elif lane is Up.STATUS:
             status = unpack(payload, Status)
             if status.gateway == gateway:
                 with self._lock:
                     self._station(gateway).take_status(status, now_us, now_s, retained=retained)
+                    self._news.of(gateway)
                 self._wants_turn.set()
         elif lane is Up.BIRTH:
             birth = unpack(payload, Birth)
             if birth.gateway == gateway:
+                self._delivery.came(gateway)
                 with self._lock:
                     self._present_stores[gateway] = birth.store
-                    self._station(gateway).forget_other_stores(birth.store)
+                    if self._station(gateway).forget_other_stores(birth.store):
+                        self._news.is_all = True
         elif lane is Up.ANSWER:
             answer = unpack(payload, Answer)
             waiting = self._waiting.get(answer.id)
-            if waiting is not None and waiting.gateway == gateway and not waiting.answer.done():
+            if waiting is None:
+                self._delivery.answered(gateway, answer)
+            elif waiting.gateway == gateway and not waiting.answer.done():
                 waiting.answer.set_result(answer)
 
     def _station(self, gateway: str) -> Station:
@@ -262,9 +284,8 @@ class Live:
             with self._lock:
                 feed = self._feeds.setdefault(reach, fresh)
                 if feed is fresh:
-                    feed.turn(
-                        self._stations, self._link, self._wall_us(), self._monotonic_s(), only_fill=True
-                    )
+                    now_us, now_s = self._wall_us(), self._monotonic_s()
+                    feed.turn(self._stations, self._link, News(), now_us, now_s, only_fill=True)
         return feed
 
     def broker_lost_us(self) -> int | None:
@@ -300,15 +321,43 @@ class Live:
         for configuration in configurations.values():
             pauses |= intervals(configuration)
         missing = [row.uid for row in signals if row.uid not in feed.sought]
+        seeds: dict[str, Reading] = {}
         if missing:
             now_us = self._wall_us()
             last = history.last_before(scope, self._databases, missing, now_us + 60_000_000)
-            feed.seeds |= {uid: Reading(one.value, one.quality, one.time_us) for uid, one in last.items()}
+            seeds = {uid: Reading(one.value, one.quality, one.time_us) for uid, one in last.items()}
             feed.sought |= set(missing)
         feed.put_alarms(current)
         feed.put_structure(
-            Structure(there, signals, {one.uid: one for one in numbers}, configurations, pauses)
+            Structure(there, signals, {one.uid: one for one in numbers}, configurations, pauses), seeds
         )
+
+    # --- Acknowledging (see alarms.delivery.Post) --------------------------------------------
+
+    def acknowledged(self) -> None:
+        """An operator has acknowledged something: send it, and show it; from any thread."""
+        self._delivery.wake()
+
+    def is_there(self, gateway: str) -> bool:
+        """Whether a gateway has a session at the broker, as far as its own words go."""
+        with self._lock:
+            station = self._stations.get(gateway)
+            presence = Presence.UNKNOWN if station is None else station.presence(self._monotonic_s())
+            return presence in {Presence.ONLINE, Presence.SILENT}
+
+    async def send(self, gateway: str, command: Command, expires_s: int) -> bool:
+        """Hand a command to the broker; False if that is not there. In the loop's thread."""
+        if self._broker is None:
+            return False
+        try:
+            await self._broker.send(gateway, command, expires_s)
+        except NotConnected:
+            return False
+        return True
+
+    def changed(self) -> None:
+        """Lists of alarms read otherwise now. In the loop's thread."""
+        self._wants_read.set()
 
     # --- Writing -----------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from aggregator.gateways.store import Gateway, SignalRow
-from aggregator.live.feed import Shown, View
+from aggregator.live.feed import View
+from aggregator.live.present import Shown
 from aggregator.live.rules import GatewayState, State
 from aggregator.scope import Right
 from aggregator.web.assets import assets, plain_style

@@ -213,7 +213,7 @@ async function renew({ structure, alarms }) {
 }
 
 function connect() {
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live?watch=all`);
   const mine = socket;
   let hasOpened = false;
   socket.onopen = () => {

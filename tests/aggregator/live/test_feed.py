@@ -1,15 +1,18 @@
 """The feed through the service, with the broker's messages handed in and both clocks in the hand."""
 
 import asyncio
+import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.centre import Centre, Said, Speaker, centre, document
 
-from aggregator.live.feed import FRAMES_KEPT, Feed
+from aggregator.live.feed import FRAMES_KEPT, Feed, Follower
 from aggregator.live.rules import Presence, State
 from aggregator.live.service import Live
 from aggregator.scope import NOBODY, Forbidden, Right, Scope
@@ -56,54 +59,211 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
-def frames(feed: Feed, seq: int) -> tuple[int, list[dict[str, Any]]]:
-    seq, texts = feed.after(seq, 0)
-    return seq, [json.loads(text) for text in texts]
+def told(message: bytes | None) -> dict[str, Any]:
+    assert message is not None, "nothing to tell"
+    said: dict[str, Any] = json.loads(message)
+    return said
+
+
+def following(feed: Feed, uids: Collection[str] | None = None) -> Follower:
+    """A browser that never goes."""
+    with ExitStack() as stack:
+        follower = stack.enter_context(feed.follow(lambda: None, uids))
+        stack.pop_all()
+    return follower
 
 
 def test_a_snapshot_then_only_what_changed(stage: Stage) -> None:
     feed = stage.feed()
     stage.hear(stage.roof.tail({"roof.collector": 61.4, "roof.flow": 400.0}, NOW))
     stage.pass_(0.5)
-    seq, text = feed.snapshot()
-    whole = json.loads(text)
+    browser = following(feed)
+    whole = told(browser.snapshot())
     assert whole["type"] == "snapshot"
     assert whole["values"]["roof.collector"] == [61.4, 0, NOW, "good"]
     assert whole["values"]["roof.note"] == [None, 0, None, "none"]
     assert whole["gateways"]["solar-roof"]["presence"] == "online"
+    assert whole["link"] == {"broker_lost_us": None, "ingest_lost_us": None}
 
     stage.hear(stage.roof.tail({"roof.collector": 62.0}, NOW + S))
     stage.hear(stage.roof.tail({"roof.collector": 63.0}, NOW + 2 * S))
     stage.pass_(0.5)
-    seq, changed = frames(feed, seq)
-    assert [frame["values"] for frame in changed] == [{"roof.collector": [63.0, 0, NOW + 2 * S, "good"]}]
-    assert [frame["seq"] for frame in changed] == [seq]
+    changed = told(browser.news())
+    assert changed == {
+        "type": "update",
+        "seq": whole["seq"] + 1,
+        "now_us": stage.us,
+        "structure": whole["structure"],
+        "alarms": whole["alarms"],
+        "values": {"roof.collector": [63.0, 0, NOW + 2 * S, "good"]},
+    }
+    assert browser.news() is None
 
 
 def test_nothing_new_makes_no_frame_but_a_heartbeat_each_second(stage: Stage) -> None:
+    browser = following(stage.feed())
+    stage.pass_(1.0)
+    browser.snapshot()
+    stage.pass_(0.5)
+    assert browser.news() is None
+    stage.pass_(0.5)
+    assert set(told(browser.news())) == {"type", "seq", "now_us", "structure", "alarms"}
+
+
+def test_each_is_told_the_values_it_watches_and_the_rest_in_any_case(stage: Stage) -> None:
     feed = stage.feed()
     stage.pass_(1.0)
-    seq, _ = feed.snapshot()
+    nothing, one, everything = (following(feed, uids) for uids in ((), ("roof.pump", "roof.unknown"), None))
+    for browser in (nothing, one, everything):
+        assert told(browser.snapshot())["gateways"].keys() == {"solar-roof"}
+    assert set(told(one.snapshot())["values"]) == {"roof.pump"}
+    assert told(nothing.snapshot())["values"] == {}
+    assert set(told(everything.snapshot())["values"]) == set(stage.roof.numbers)
+
+    stage.hear(stage.roof.tail({"roof.collector": 1.0, "roof.pump": True}, NOW))
+    stage.pass_(0.1)
+    assert nothing.news() is None
+    assert set(told(one.news())["values"]) == {"roof.pump"}
+    assert set(told(everything.news())["values"]) == {"roof.collector", "roof.pump"}
+    stage.hear(stage.roof.tail({"roof.collector": 2.0}, NOW + S))
+    stage.pass_(0.1)
+    assert one.news() is None
+
+    stage.hear(stage.roof.status(online=False))
+    stage.pass_(0.1)
+    for browser in (nothing, one, everything):
+        assert told(browser.news())["gateways"]["solar-roof"]["presence"] == "lost"
+
+
+def test_who_watches_something_quiet_hears_a_heartbeat_although_others_have_news_all_the_time(
+    stage: Stage,
+) -> None:
+    quiet = following(stage.feed(), ["roof.target"])
+    quiet.snapshot()
+    stage.pass_(1.0)
+    quiet.news()
+    heard_s = []
+    for i in range(30):
+        stage.hear(stage.roof.tail({"roof.collector": float(i)}, NOW + i))
+        stage.pass_(0.1)
+        if quiet.news() is not None:
+            heard_s.append(stage.s)
+    assert len(heard_s) in {2, 3}
+    assert max(later - sooner for sooner, later in pairwise(heard_s)) < 1.25
+
+
+def test_a_new_watch_is_answered_at_once_with_the_values_it_did_not_have(stage: Stage) -> None:
+    browser = following(stage.feed(), ())
+    stage.hear(stage.roof.tail({"roof.collector": 61.4, "roof.pump": True}, NOW))
     stage.pass_(0.5)
-    assert frames(feed, seq) == (seq, [])
+    first = told(browser.snapshot())
+    (message,) = browser.watch(["roof.collector", "roof.gone"])
+    answer = told(message)
+    assert (answer["type"], answer["seq"]) == ("update", first["seq"] + 1)
+    assert answer["values"] == {"roof.collector": [61.4, 0, NOW, "good"]}
+    assert set(answer) == {"type", "seq", "now_us", "structure", "alarms", "values"}
+    (message,) = browser.watch(["roof.collector", "roof.pump"])
+    assert told(message)["values"] == {"roof.pump": [True, 0, NOW, "good"]}
+    (message,) = browser.watch(["roof.collector"])
+    assert "values" not in told(message)
+    (message,) = browser.watch(None)
+    assert set(told(message)["values"]) == set(stage.roof.numbers) - {"roof.collector"}
+
+    # What lies between the last message and the new watch is told in the terms of the old one.
+    browser.watch(["roof.pump"])
+    stage.hear(stage.roof.tail({"roof.collector": 62.0, "roof.pump": False}, NOW + S))
     stage.pass_(0.5)
-    _, beat = frames(feed, seq)
-    assert len(beat) == 1
-    assert "values" not in beat[0]
+    left, answer = map(told, browser.watch(["roof.collector"]))
+    assert left["values"] == {"roof.pump": [False, 0, NOW + S, "good"]}
+    assert answer["values"] == {"roof.collector": [62.0, 0, NOW + S, "good"]}
+    assert answer["seq"] == left["seq"] + 1
+    assert browser.news() is None
+
+
+def test_no_number_is_left_out_and_what_waits_comes_as_one_message_with_the_newest(stage: Stage) -> None:
+    feed = stage.feed()
+    browser = following(feed)
+    last = told(browser.snapshot())["seq"]
+    for i in range(3):
+        stage.hear(stage.roof.tail({"roof.collector": float(i)}, NOW + i * S))
+        stage.hear(stage.roof.status(unsent_segments=i + 1))
+        stage.pass_(0.5)
+    stage.hear(stage.roof.tail({"roof.flow": 7.0}, NOW))
+    stage.pass_(0.5)
+    told_once = told(browser.news())
+    assert told_once["seq"] == last + 1
+    assert told_once["values"]["roof.collector"][0] == 2.0
+    assert told_once["values"]["roof.flow"][0] == 7.0
+    assert told_once["gateways"]["solar-roof"]["unsent"] == 3
+    assert browser.news() is None
 
 
 def test_who_is_too_slow_begins_again_from_a_snapshot(stage: Stage) -> None:
     feed = stage.feed()
-    seq, _ = feed.snapshot()
-    for i in range(FRAMES_KEPT + 1):
+    slow, slower = following(feed), following(feed)
+    slow.snapshot()
+    slower.snapshot()
+    for i in range(FRAMES_KEPT):
         stage.hear(stage.roof.tail({"roof.collector": float(i)}, NOW + i * S))
         stage.pass_(0.5)
-    newest, told = frames(feed, seq)
-    assert [frame["type"] for frame in told] == ["snapshot"]
-    assert told[0]["values"]["roof.collector"][0] == float(FRAMES_KEPT)
-    assert newest == told[0]["seq"]
-    _, told = frames(feed, newest - FRAMES_KEPT)
-    assert [frame["type"] for frame in told] == ["update"] * FRAMES_KEPT
+    assert told(slow.news())["type"] == "update"
+    stage.hear(stage.roof.tail({"roof.collector": -1.0}, NOW + FRAMES_KEPT * S))
+    stage.pass_(0.5)
+    assert set(told(slow.news())["values"]) == {"roof.collector"}
+    again = told(slower.news())
+    assert (again["type"], again["seq"]) == ("snapshot", 2)
+    assert again["values"]["roof.collector"][0] == -1.0
+    assert slower.news() is None
+
+
+def test_only_those_whom_a_frame_concerns_are_woken(stage: Stage) -> None:
+    feed = stage.feed()
+    woken: list[str] = []
+    with (
+        feed.follow(lambda: woken.append("pump"), ["roof.pump"]),
+        feed.follow(lambda: woken.append("flow"), ["roof.flow"]),
+        feed.follow(lambda: woken.append("all"), None),
+    ):
+        stage.pass_(1.0)
+        assert sorted(woken) == ["all", "flow", "pump"]  # a heartbeat is for everybody
+        woken.clear()
+        stage.hear(stage.roof.tail({"roof.flow": 1.0}, NOW))
+        stage.pass_(0.1)
+        assert sorted(woken) == ["all", "flow"]
+        woken.clear()
+        feed.close()
+        assert sorted(woken) == ["all", "flow", "pump"]
+    woken.clear()
+    stage.pass_(1.0)
+    assert woken == []
+
+
+def test_those_who_watch_the_same_share_it_and_it_goes_with_them(stage: Stage) -> None:
+    feed = stage.feed()
+    one, other = (following(feed, ["roof.pump", "roof.flow"]) for _ in range(2))
+    assert one.watching is other.watching
+    assert len(feed._watches) == 1
+    one.watch(())
+    other.watch(["roof.flow"])
+    gc.collect()
+    assert set(feed._watches) == {frozenset({"roof.flow"})}
+
+
+def test_the_strip_is_told_when_the_alarms_change(stage: Stage) -> None:
+    feed = stage.feed()
+    browser = following(feed, ())
+    empty = {"unacknowledged": 0, "standing": 0, "by_priority": {}, "newest": None}
+    first = told(browser.snapshot())
+    assert first["summary"] == empty
+    stage.hear(stage.roof.event(EventKind.RAISED, "m", NOW, text="zu heiß", priority=1))
+    stage.live._read_or_tell(feed)
+    stage.pass_(0.1)
+    change = told(browser.news())
+    assert change["alarms"] == first["alarms"] + 1
+    assert (change["summary"]["unacknowledged"], change["summary"]["standing"]) == (1, 1)
+    assert change["summary"]["by_priority"] == {"1": [1, 1]}
+    assert change["summary"]["newest"]["text"] == "zu heiß"
+    assert told(browser.snapshot())["summary"] == change["summary"]
 
 
 def test_a_group_that_falls_silent_looks_old_within_three_seconds_and_good_again_when_it_speaks(
@@ -178,8 +338,8 @@ def test_what_was_stored_before_is_shown_but_not_as_if_it_were_fresh(stage: Stag
 def test_a_new_signal_and_a_new_alarm_are_announced(stage: Stage) -> None:
     feed = stage.feed()
     stage.live.turn()
-    seq, text = feed.snapshot()
-    before = json.loads(text)
+    browser = following(feed)
+    before = told(browser.snapshot())
     more = document()
     more["signals"]["roof.new"] = {"group": "roof.fast"}
     stage.roof = Speaker("solar-roof", more)
@@ -188,9 +348,9 @@ def test_a_new_signal_and_a_new_alarm_are_announced(stage: Stage) -> None:
     stage.hear(stage.roof.event(EventKind.RAISED, "m", NOW, text="zu heiß", priority=1))
     stage.live._read_or_tell(feed)
     stage.pass_(0.5)
-    _, told = frames(feed, seq)
-    assert told[-1]["structure"] > before["structure"]
-    assert told[-1]["alarms"] > before["alarms"]
+    after = told(browser.news())
+    assert after["structure"] > before["structure"]
+    assert after["alarms"] > before["alarms"]
     assert [alarm.text for alarm in feed.view().alarms] == ["zu heiß"]
     assert "roof.new" in feed.view().values
 
@@ -198,12 +358,13 @@ def test_a_new_signal_and_a_new_alarm_are_announced(stage: Stage) -> None:
 def test_reading_the_same_again_announces_nothing(stage: Stage) -> None:
     feed = stage.feed()
     stage.live.turn()
-    versions = json.loads(feed.snapshot()[1])
+    browser = following(feed)
+    versions = told(browser.snapshot())
     stage.pass_(20)
     stage.hear(stage.roof.status(unsent_segments=3))
     stage.live._read_or_tell(feed)
     stage.pass_(1)
-    again = json.loads(feed.snapshot()[1])
+    again = told(browser.snapshot())
     assert (again["structure"], again["alarms"]) == (versions["structure"], versions["alarms"])
     assert again["gateways"]["solar-roof"]["unsent"] == 3
 
@@ -248,7 +409,7 @@ def test_another_tenant_and_another_site_see_nothing_of_this_one(stage: Stage) -
     for scope in (VIEWER._replace(tenant="other"), VIEWER._replace(sites=frozenset({"Nirgendwo"}))):
         feed = stage.live.feed(scope)
         stage.pass_(0.5)
-        assert "roof" not in feed.snapshot()[1]
+        assert b"roof" not in following(feed).snapshot()
     here = stage.live.feed(VIEWER._replace(sites=frozenset({"Haus am Feld"})))
     stage.live.turn()
     assert here.view().values["roof.collector"].value == 61.4

@@ -37,13 +37,13 @@ def heard(group: Group, rows: list[tuple[int, int, float | int | str]], now_us: 
 
 
 def test_the_newest_reading_of_each_signal_is_kept() -> None:
-    group = Group()
+    group = Group(77)
     assert heard(group, [(1, NOW - 2 * S, 5.0), (2, NOW - S, 7.0), (1, NOW - S, 6.0)]) == {1, 2}
     assert group.readings == {1: Reading(6.0, 0, NOW - S), 2: Reading(7.0, 0, NOW - S)}
 
 
 def test_the_later_of_two_readings_of_one_instant_counts() -> None:
-    group = Group()
+    group = Group(77)
     heard(group, [(1, NOW, 5.0), (1, NOW, 6.0)])
     assert group.readings[1].value == 6.0
     heard(group, [(1, NOW, 7.0)])
@@ -51,21 +51,21 @@ def test_the_later_of_two_readings_of_one_instant_counts() -> None:
 
 
 def test_what_is_restated_after_an_outage_does_not_turn_back_time() -> None:
-    group = Group()
+    group = Group(77)
     heard(group, [(1, NOW, 5.0)])
     assert heard(group, [(1, NOW - S, 4.0)]) == set()
     assert group.readings[1].value == 5.0
 
 
 def test_a_clock_that_was_ahead_does_not_freeze_the_page_when_it_is_set_right() -> None:
-    group = Group()
+    group = Group(77)
     heard(group, [(1, NOW + 3600 * S, 5.0)])
     assert heard(group, [(1, NOW, 4.0)]) == {1}
     assert group.readings[1].value == 4.0
 
 
 def test_texts_and_wide_integers_come_as_they_were() -> None:
-    group = Group()
+    group = Group(77)
     heard(group, [(1, NOW, "Störung"), (2, NOW, 2**60 + 1), (3, NOW, math.nan)])
     assert [group.readings[i].value for i in (1, 2, 3)] == ["Störung", 2**60 + 1, None]
 
@@ -77,7 +77,7 @@ def test_texts_and_wide_integers_come_as_they_were() -> None:
 def test_however_it_is_cut_into_messages_the_newest_by_time_is_shown(
     rows: list[tuple[int, int, float]], cut: int
 ) -> None:
-    group = Group()
+    group = Group(77)
     for i in range(0, len(rows), cut):
         heard(group, [(n, NOW - 60 * S + t * S, v) for n, t, v in rows[i : i + cut]], NOW)
     for number in {n for n, _, _ in rows}:
@@ -87,7 +87,7 @@ def test_however_it_is_cut_into_messages_the_newest_by_time_is_shown(
 
 
 def test_a_gateway_that_invents_numbers_does_not_fill_our_memory() -> None:
-    group = Group()
+    group = Group(77)
     step = 50_000
     for first in range(0, SIGNALS_MAX + step, step):
         heard(group, [(first + i, NOW, 1.0) for i in range(step)])

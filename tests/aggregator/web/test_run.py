@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 @contextmanager
 def watching(web: Web, **headers: str) -> Iterator[Client]:
     sent = {"Authorization": f"Bearer {web.key}"} | headers
-    client = Client.connect(f"ws://127.0.0.1:{web.port}/live", headers=sent)
+    client = Client.connect(f"ws://127.0.0.1:{web.port}/live?watch=all", headers=sent)
     try:
         yield client
     finally:
