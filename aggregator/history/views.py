@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from aggregator.db.engine import reading
 from aggregator.gateways import store as gateways
 from aggregator.history import service as history
+from aggregator.history.pieces import Range
 from aggregator.history.rules import carried, moment, quality_name
 from aggregator.scope import Right, Scope
 from aggregator.web.gate import right, scope
@@ -134,7 +135,7 @@ def _as_json(
         first = None if held is None else [held.time_us, carried(held.value), held.quality]
         yield (b"," if i else b"") + msgspec.json.encode(uid) + b':{"before":' + msgspec.json.encode(first)
         yield b',"samples":['
-        missing: dict[history.Range, None] = {}
+        missing: dict[Range, None] = {}
         more_us: int | None = None
         separator = b""
         for some in _read(served, scope, uid, from_us, to_us, limit):
