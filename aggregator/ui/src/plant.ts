@@ -9,6 +9,8 @@ export interface Gateway {
   site: string;
   zone: string;
   program: string;
+  /** Names of its groups by uid. */
+  groups: Record<string, string>;
 }
 
 export interface Signal {
@@ -21,6 +23,16 @@ export interface Signal {
   writable: boolean;
   low: number | null;
   high: number | null;
+  /** What one step of a set point is, in its unit; null: any value. */
+  step: number | null;
+}
+
+export type Right = "view" | "command" | "acknowledge";
+
+interface Structure {
+  rights: Right[];
+  gateways: Gateway[];
+  signals: Signal[];
 }
 
 const UNKNOWN = -1;
@@ -33,6 +45,7 @@ class Plant extends EventTarget {
   signalOf = new Map<string, Signal>();
   isLoaded = false;
   trouble = "";
+  #rights = new Set<Right>();
   #version = UNKNOWN;
   #reading: Promise<void> | null = null;
 
@@ -54,10 +67,11 @@ class Plant extends EventTarget {
   async #read(): Promise<void> {
     const version = live.hasSnapshot ? live.structure : UNKNOWN;
     try {
-      const said = await get<{ gateways: Gateway[]; signals: Signal[] }>("/api/v1/structure");
+      const said = await get<Structure>("/api/v1/structure");
       this.#version = version;
       this.gateways = said.gateways;
       this.signals = said.signals;
+      this.#rights = new Set(said.rights);
       this.gatewayOf = new Map(said.gateways.map((one) => [one.id, one]));
       this.signalOf = new Map(said.signals.map((one) => [one.uid, one]));
       this.isLoaded = true;
@@ -67,6 +81,11 @@ class Plant extends EventTarget {
       this.#version = FAILED; // the next frame tries again
     }
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** Whether the user may do this; the server asks again. */
+  may(right: Right): boolean {
+    return this.#rights.has(right);
   }
 
   zone(gateway: string): string {
