@@ -1,15 +1,55 @@
-"""What pages ask about alarms and events, each in one reading of main.db."""
+"""What pages ask about alarms and events, each in one reading of main.db, and what operators do."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import uuid4
 
 from aggregator.alarms import store
-from aggregator.alarms.store import Alarm, StoredEvent
-from aggregator.db.engine import Databases, reading
-from aggregator.scope import Scope
+from aggregator.alarms.line import Line, WhyNot
+from aggregator.alarms.store import Alarm, Asked, Position, StoredEvent, Wished
+from aggregator.db.engine import Connection, Databases, Unstorable, reading, writing
+from aggregator.scope import Right, Scope
+
+
+class Became(StrEnum):
+    """What became of an operator's acknowledgement at once."""
+
+    WAITING = "waiting"
+    """It is kept, and goes to the gateway."""
+    ALREADY = "already"
+    """Somebody was first; it is said who."""
+    NOT_NEEDED = "not_needed"
+    UNKNOWN = "unknown"
+
+
+class Acknowledged(NamedTuple):
+    """Answer about one line: who acknowledges it, and since when."""
+
+    line: Line
+    became: Became
+    by: str = ""
+    name: str = ""
+    at_us: int | None = None
+    comment: str = ""
 
 
 def current(scope: Scope, databases: Databases, limit: int = 1000) -> list[Alarm]:
     """Alarms that stand, and those over that still ask for an acknowledgement; newest first."""
     with reading(databases.main) as connection:
         return store.current(scope, connection, limit)
+
+
+def history(
+    scope: Scope, databases: Databases, asked: Asked, after: Position | None, limit: int
+) -> tuple[list[Alarm], Position | None]:
+    """A page of the history, newest first, and where the next one goes on; None: that was all."""
+    with reading(databases.main) as connection:
+        found = store.history(scope, connection, asked, after, limit + 1)
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], Position(last.raised_us, last.line)
 
 
 def events(
@@ -26,3 +66,44 @@ def events(
         return store.events(
             scope, connection, from_us=from_us, to_us=to_us, gateway_id=gateway_id, limit=limit
         )
+
+
+def acknowledge(
+    scope: Scope, databases: Databases, lines: Sequence[Line], comment: str, now_us: int
+) -> list[Acknowledged]:
+    """Keep that an operator acknowledges these lines, in one transaction; gateways are told afterwards.
+
+    Of two operators at once exactly one is kept; the other is told of the first.
+    """
+    scope.require(Right.ACKNOWLEDGE)
+    try:
+        with writing(databases.main) as connection:
+            return _acknowledge(scope, connection, lines, comment, now_us)
+    except Unstorable:  # another server's transaction was quicker: now it can be read
+        with writing(databases.main) as connection:
+            return _acknowledge(scope, connection, lines, comment, now_us)
+
+
+def _acknowledge(
+    scope: Scope, connection: Connection, lines: Sequence[Line], comment: str, now_us: int
+) -> list[Acknowledged]:
+    wanted = list(dict.fromkeys(lines))
+    there = store.lines(scope, connection, wanted)
+    return [_one(scope, connection, line, there.get(line), comment, now_us) for line in wanted]
+
+
+def _one(
+    scope: Scope, connection: Connection, line: Line, alarm: Alarm | None, comment: str, now_us: int
+) -> Acknowledged:
+    if alarm is None:
+        return Acknowledged(line, Became.UNKNOWN)
+    wished = Wished(line, alarm.number, str(uuid4()), scope.actor, now_us, comment)
+    match alarm.why_not:
+        case WhyNot.ALREADY:
+            by, at_us = alarm.acknowledged_by, alarm.acknowledged_us
+            store.note(scope, connection, wished, "already", after=f"by {by}")
+            return Acknowledged(line, Became.ALREADY, by, alarm.acknowledged_name, at_us, alarm.comment)
+        case WhyNot.NOT_NEEDED:
+            return Acknowledged(line, Became.NOT_NEEDED)
+    store.put_wish(scope, connection, wished)
+    return Acknowledged(line, Became.WAITING, scope.actor, "", now_us, comment)

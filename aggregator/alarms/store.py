@@ -21,6 +21,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    delete,
     exists,
     false,
     func,
@@ -33,12 +34,18 @@ from sqlalchemy import (
 )
 
 from aggregator.alarms.line import Line, State, WhyNot, Wish, carried, is_alarm, line_of
+from aggregator.db import audit
 from aggregator.db.engine import Connection, Row
 from aggregator.db.schema import account, acknowledgement, alarm, event, gateway, message, signal
 from aggregator.scope import Right, Scope, needs
 from contract.model.batch import Value
 from contract.model.message import Source
+from contract.wire.command import Answer, Outcome
 from contract.wire.records import EventKind, EventRecord
+
+TEXT_MAX = 2000
+"""What is kept of a gateway's answer, characters."""
+INT64_MAX = 2**63 - 1
 
 _value_decoder = msgspec.msgpack.Decoder(Value | None)
 
@@ -288,7 +295,7 @@ def _merge_alarm(connection: Connection, tenant: str, line: Line, record: EventR
             return
     changed = connection.execute(update(alarm).where(this).values(found))
     if not changed.rowcount:
-        key = line._asdict() | {"source": line.source.value, "number": record.number}
+        key = line_columns(line) | {"number": record.number}
         connection.execute(insert(alarm).values({"store": record.store, **key, **found, "tenant_id": tenant}))
     of = {
         "of_gateway": line.gateway,
@@ -552,6 +559,104 @@ def _in_sites(scope: Scope) -> ColumnElement[bool]:
     if scope.sites is None:
         return true()
     return gateway.c.site.in_(sorted(scope.sites))
+
+
+# --- What operators here acknowledge -----------------------------------------------------------
+
+
+@needs(Right.ACKNOWLEDGE)
+def put_wish(scope: Scope, connection: Connection, wished: Wished) -> None:
+    """Keep what an operator acknowledged until the gateway has it; in the place of a refused one.
+
+    Raises:
+        Unstorable: another operator was quicker, in a transaction beside this one.
+    """
+    line = line_columns(wished.line)
+    w = acknowledgement.c
+    refused = and_(*(w[name] == value for name, value in line.items()), w.state == Wish.REFUSED.value)
+    connection.execute(delete(acknowledgement).where(refused))
+    connection.execute(
+        insert(acknowledgement).values(
+            **line,
+            tenant_id=scope.tenant,
+            number=wished.number,
+            id=wished.id,
+            actor=wished.actor,
+            time_us=wished.time_us,
+            comment=wished.comment,
+            state=Wish.WAITING.value,
+        )
+    )
+    note(scope, connection, wished, "asked", after=wished.comment)
+
+
+def line_columns(line: Line) -> dict[str, object]:
+    """What names a line, as columns hold it."""
+    return line._asdict() | {"source": line.source.value}
+
+
+def note(scope: Scope, connection: Connection, wished: Wished, step: str, after: str) -> None:
+    """One row of the audit trail about an acknowledgement."""
+    line = wished.line
+    subject = f"{line.gateway} {line.message} {line.occurrence_us}"
+    audit.note(scope, connection, wished.time_us, f"acknowledge.{step}", subject, after=after)
+
+
+@needs(Right.INGEST)
+def waiting(_scope: Scope, connection: Connection, limit: int) -> list[Wished]:
+    """Acknowledgements of every tenant that no gateway has answered, oldest first."""
+    w = acknowledgement.c
+    query = select(acknowledgement).where(w.state == Wish.WAITING.value).order_by(w.time_us).limit(limit)
+    return [_wished(row) for row in connection.execute(query)]
+
+
+@needs(Right.INGEST)
+def known(_scope: Scope, connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of these commands that are acknowledgements and wait for an answer."""
+    w = acknowledgement.c
+    query = select(w.id).where(w.id.in_(list(ids)), w.state == Wish.WAITING.value)
+    return set(connection.execute(query).scalars())
+
+
+@needs(Right.INGEST)
+def settle(scope: Scope, connection: Connection, gateway_id: str, answer: Answer, now_us: int) -> bool:
+    """Take in what a gateway answered; False if it answers nothing that waits.
+
+    Somebody else was first: the occurrence is acknowledged, by the other one.
+    """
+    w = acknowledgement.c
+    this = and_(w.id == answer.id, w.gateway == gateway_id, w.state == Wish.WAITING.value)
+    row = connection.execute(select(acknowledgement).where(this)).one_or_none()
+    if row is None:
+        return False
+    first = answer.first
+    is_taken = answer.outcome is Outcome.DONE or first is not None
+    state = Wish.TAKEN if is_taken else Wish.REFUSED
+    text = _storable(answer.text)
+    values: dict[str, object] = {"state": state.value, "answered_us": now_us, "text": text}
+    if first is not None:
+        values |= {
+            "first_by": _storable(first.actor)[:200],
+            "first_us": max(-INT64_MAX, min(INT64_MAX, first.time_us)),
+            "first_comment": _storable(first.comment),
+        }
+    connection.execute(update(acknowledgement).where(this).values(values))
+    whose = scope._replace(tenant=row.tenant_id, actor=row.actor)
+    note(whose, connection, _wished(row)._replace(time_us=now_us), state.value, after=text)
+    return True
+
+
+def _storable(text: str) -> str:
+    """What a gateway said, as far as a column takes it."""
+    return text.replace("\0", "")[:TEXT_MAX]
+
+
+def _wished(row: Row[Any]) -> Wished:
+    line = Line(row.gateway, Source(row.source), row.message, row.occurrence_us)
+    return Wished(line, row.number, row.id, row.actor, row.time_us, row.comment)
+
+
+# --- Checking ----------------------------------------------------------------------------------
 
 
 @needs(Right.VERIFY)

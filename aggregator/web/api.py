@@ -99,13 +99,6 @@ def values() -> ResponseReturnValue:
     return answer({"now_us": view.now_us, "link": link, "values": found})
 
 
-@api.get("/alarms")
-@right(Right.VIEW)
-def alarms() -> ResponseReturnValue:
-    """Alarms that stand or wait for somebody to acknowledge them, newest first."""
-    return answer([one._asdict() for one in served().live.feed(scope()).view().alarms])
-
-
 @api.post("/write")
 @right(Right.COMMAND)
 def write() -> ResponseReturnValue:

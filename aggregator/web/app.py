@@ -9,6 +9,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 from whitenoise import WhiteNoise
 
+from aggregator.alarms import views as alarms
 from aggregator.config import DataFolder
 from aggregator.db.migrate import open_databases
 from aggregator.history import views as history
@@ -45,6 +46,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
     app.register_blueprint(api.api)
     app.register_blueprint(gateway.gateway)
     app.register_blueprint(history.past)
+    app.register_blueprint(alarms.alarms)
     socket.install(app, settings)
 
     app.register_error_handler(Problem, _refuse)
