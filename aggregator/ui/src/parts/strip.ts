@@ -7,7 +7,7 @@ import { Element } from "../element";
 import { live, LiveController } from "../live";
 import { plant } from "../plant";
 import { moment, number, t } from "../t";
-import { acknowledge } from "./acknowledge";
+import { acknowledge, remark } from "./acknowledge";
 import { priorityMark } from "./marks";
 
 @customElement("fw-strip")
@@ -71,8 +71,7 @@ export class Strip extends Element {
     if (!newest || this.isSending) return;
     this.isSending = true;
     try {
-      const { results } = await acknowledge([newest]);
-      this.said = results[0]?.state === "refused" ? (results[0]?.text ?? "") : "";
+      this.said = remark(await acknowledge([newest]), plant.zone(newest.gateway));
     } catch (error) {
       this.said = t("alarms.failed", { text: (error as Error).message });
     } finally {
