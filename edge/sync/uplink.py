@@ -34,7 +34,8 @@ from edge.sync.tail import TailBuffer
 
 log = logging.getLogger(__name__)
 
-TAIL_INTERVAL_S: Final = 1.0
+TAIL_INTERVAL_S: Final = 0.25
+TAIL_LOOK_S: Final = 1.0
 THINNED_INTERVAL_S: Final = 60.0
 STATUS_INTERVAL_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 20.0
@@ -97,6 +98,7 @@ class Uplink:
         self._clock = clock
         self._rng = rng
         self._wake = asyncio.Event()
+        self._wake_tail = asyncio.Event()
         self._renew = False
         self._restated = False
         self._publish_applied = False
@@ -217,29 +219,43 @@ class Uplink:
         for lane in settled.lanes:
             await self._source.receipted(lane, self._outbox.held[lane], backwards=settled.backwards)
         self._wake.set()
+        if settled.started and not self._settings.thinned:
+            self._wake_tail.set()
 
     async def _execute(self, client: aiomqtt.Client, command: Command) -> None:
         answer = await self._source.execute(command)
         await self._publish(client, Up.ANSWER, answer)
 
     async def _send_tail(self, client: aiomqtt.Client) -> None:
-        interval = THINNED_INTERVAL_S if self._settings.thinned else TAIL_INTERVAL_S
-        self._tail.is_open = True
-        due = self._clock.monotonic_s()
+        thinned = self._settings.thinned
+        pause_s = THINNED_INTERVAL_S if thinned else TAIL_INTERVAL_S
+        self._tail.open(self._clock.monotonic_s(), pause_s, self._wake_tail.set, in_turns=thinned)
         try:
             while True:
-                due = max(due + interval, self._clock.monotonic_s())
-                await self._clock.sleep_until(due)
+                await self._rest_tail()
                 if self._outbox.is_open and not self._restated:
                     self._restated = True
                     self._tail.clear()
                     for message in self._source.open_head():
                         await self._publish(client, Up.TAIL, message, qos=1)
-                for message in self._tail.take():
+                for message in self._tail.take(self._clock.monotonic_s()):
                     await self._publish(client, Up.TAIL, message, qos=0)
         finally:
-            self._tail.is_open = False
-            self._tail.clear()
+            self._tail.close()
+
+    async def _rest_tail(self) -> None:
+        """Until a group may be sent; a link that is not thinned looks each second whether to restate."""
+        self._wake_tail.clear()
+        wait_s = self._tail.next_s() - self._clock.monotonic_s()
+        if not self._settings.thinned:
+            wait_s = min(wait_s, TAIL_LOOK_S)
+        if wait_s <= 0:
+            return
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake_tail.wait()
+        except TimeoutError:
+            return
 
     async def _send_status(self, client: aiomqtt.Client) -> None:
         while True:

@@ -24,6 +24,7 @@ from contract.wire.records import EventKind, EventRecord, Lane, SegmentRecord, T
 from contract.wire.status import Applied, Birth, LaneRange, Status
 from contract.wire.topics import Down, Up
 from edge.clock import Clock
+from edge.sync import uplink
 from edge.sync.outbox import LOST_US, Outbox
 from edge.sync.tail import TailBuffer
 from edge.sync.uplink import Identity, Uplink
@@ -285,6 +286,24 @@ def test_numbers_from_the_future_end_the_process(broker: Broker, events: int, se
 
     asyncio.run(story())
     assert stores.held == {}, "nothing of it is believed"
+
+
+def test_a_receipt_and_a_new_sample_wake_the_tail(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplink, "TAIL_LOOK_S", 3600.0)  # nobody looks by himself
+
+    async def story(c: Centre, tail: TailBuffer) -> None:
+        await c.say(session=(await c.born()).session)
+
+        def tails() -> list[int]:
+            return [unpack(payload, Tail).first for lane, payload in c.heard if lane is Up.TAIL]
+
+        await c.until(lambda: tails() == [9], "the head, because the receipt came")
+        tail.configure(1, 1, batch_of(1, [4], 1, [0.0]).signal)  # type: ignore[arg-type]  # it is given
+        for position in (10, 11, 12):
+            tail.put(position, batch_of(1, [4], position, [1.5]))
+            await c.until(lambda position=position: tails()[-1] == position, "the sample")  # type: ignore[misc]
+
+    play(broker, Stores(), story)
 
 
 def test_the_open_head_is_restated_once_a_session(broker: Broker) -> None:
