@@ -7,6 +7,8 @@ import argparse
 import logging
 import os
 import sys
+import threading
+import time
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from aggregator.children import notify
 from aggregator.children.launch import die_with_parent
 from aggregator.config import DataFolder
 from aggregator.pki.certificates import PkiError
@@ -24,6 +27,9 @@ from aggregator.web.settings import WebSettings
 
 OTHER_THREADS = 64
 STOP_S = 3
+STUCK_S = 10.0
+"""Without a turn of the present for so long, the pages show what is no longer so."""
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
 EXAMPLE = "example: python -m aggregator web --data data --listen 127.0.0.1:8080"
 
 
@@ -105,6 +111,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
         self._arbiter = os.getpid()
+        # The worker speaks to the service manager, once it serves; gunicorn would at once.
+        self._manager = os.environ.pop(NOTIFY_SOCKET, None)
         super().__init__()
 
     def load_config(self) -> None:
@@ -138,11 +146,28 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def _after_fork(self, _arbiter: object, _worker: object) -> None:
         die_with_parent(self._arbiter)
+        if self._manager is not None:
+            os.environ[NOTIFY_SOCKET] = self._manager
 
     def _start(self, worker: Any) -> None:
         live = served(self._app).live
         live.stops_with(lambda: not worker.alive)
         live.start()
+        notify.ready("pages and API")
+        every_s = notify.feeding_s()
+        if every_s is not None:
+            # A thread of its own, for it asks after two others; it ends with the process.
+            threading.Thread(
+                target=self._feed_watchdog, args=(worker, every_s), name="watchdog", daemon=True
+            ).start()
+
+    def _feed_watchdog(self, worker: Any, every_s: float) -> None:
+        """Tell the service manager that the present turns; gunicorn sees to its own loop (`timeout`)."""
+        live = served(self._app).live
+        while worker.alive:
+            if time.monotonic() - live.turned_s < STUCK_S:
+                notify.alive()
+            time.sleep(every_s)
 
     def _end(self, _arbiter: object, _worker: object) -> None:
         app: Flask | None = getattr(self, "_app", None)

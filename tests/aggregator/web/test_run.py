@@ -17,8 +17,11 @@ from fakes.centre import SERVE, Reply, Speaker, Web, centre, document, serving
 from fakes.processes import is_alive, wait_until
 from simple_websocket import Client, ConnectionClosed
 
+from aggregator.children import notify
 from aggregator.pki.folder import PkiFolder
 from aggregator.web.run import ListenRefused, checked_listen
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -221,3 +224,58 @@ def test_the_key_is_never_in_the_log(folder: Path) -> None:
     text = (folder / "web.log").read_text()
     assert web.key not in text
     assert "wrong-but-secret" not in text
+
+
+# The present stands still while the file `stuck` is there.
+STICKING = """
+import time
+from pathlib import Path
+from aggregator.live.service import Live
+from aggregator.web import run
+run.STUCK_S = 1.0
+turn = Live.turn
+def turn_unless_stuck(self):
+    while Path("stuck").exists():
+        time.sleep(0.02)
+    turn(self)
+Live.turn = turn_unless_stuck
+"""
+
+
+@pytest.mark.skipif(
+    not notify.is_available() and not os.environ.get("CI"),
+    reason="systemd-python is not installed: its build needs gcc, pkg-config and libsystemd-dev",
+)
+def test_the_watchdog_is_fed_by_a_serving_worker_until_the_present_is_stuck(folder: Path) -> None:
+    with (
+        (folder / "log").open("w") as log,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(30)
+        process = subprocess.Popen(
+            [sys.executable, "-c", STICKING + SERVE, "--data", ".", "--listen", f"127.0.0.1:{free_port()}"],
+            cwd=folder,
+            env={
+                **os.environ,
+                "NOTIFY_SOCKET": str(folder / "notify"),
+                "WATCHDOG_USEC": "150000",
+                "PYTHONPATH": str(ROOT),
+            },
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            assert manager.recv(4096) == b"READY=1\nSTATUS=pages and API"
+            assert manager.recv(4096) == b"WATCHDOG=1"
+            (folder / "stuck").touch()
+            manager.settimeout(1)  # twenty feedings
+            with suppress(TimeoutError):
+                while True:
+                    assert manager.recv(4096) == b"WATCHDOG=1"
+            (folder / "stuck").unlink()
+            manager.settimeout(30)
+            assert manager.recv(4096) == b"WATCHDOG=1"
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
