@@ -59,15 +59,14 @@ def _gather(chunks: dict[str, _Chunk], name: str, scripts: dict[str, None], styl
         _gather(chunks, one, scripts, styles)
 
 
-def _manifest() -> dict[str, _Chunk]:
-    """Read anew when it changed: a build beside a running server is seen at the next page."""
-    file = BUILT / "manifest.json"
+@cache
+def _read(file: Path) -> dict[str, _Chunk]:
+    """Once a process, as the files themselves are looked for: a newer build counts from the next start on."""
     try:
-        return _decoded(file, file.stat().st_mtime_ns)
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, _Chunk])
     except FileNotFoundError:
         return {}
 
 
-@cache
-def _decoded(file: Path, _version: int) -> dict[str, _Chunk]:
-    return msgspec.json.decode(file.read_bytes(), type=dict[str, _Chunk])
+def _manifest() -> dict[str, _Chunk]:
+    return _read(BUILT / "manifest.json")
