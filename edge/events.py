@@ -14,6 +14,7 @@ from typing import Final
 from contract.alarm.engine import AlarmEvent
 from contract.model.message import Message, Source
 from contract.model.system_message import text as system_text
+from contract.wire.command import Acknowledge
 from contract.wire.records import EventKind, EventRecord
 from edge.blocking import Worker
 from edge.clock import Clock
@@ -77,6 +78,40 @@ class Events:
             quality=event.quality,
             actor=event.actor,
             clock_trusted=self._clock.trusted,
+            comment=event.comment,
+        )
+
+    async def find(self, identity: str) -> EventRecord | None:
+        """The event of this id, in the journal or on its way there.
+
+        Raises:
+            JournalTrouble: the card cannot be read.
+        """
+        for record in self._waiting:
+            if record.id == identity:
+                return record
+        return await self._worker.run(self._journal.find, identity)
+
+    def acknowledged(self, identity: str, command: Acknowledge) -> None:
+        """An occurrence that no engine holds has been seen: a system message, or what stands no longer."""
+        message = self.messages.get(command.message)
+        self._put(
+            EventRecord(
+                store=self._journal.store,
+                seq=1,
+                id=identity,
+                kind=EventKind.ACKNOWLEDGED,
+                time_us=command.time_us,
+                occurrence_us=command.occurrence_us,
+                source=command.source,
+                number=command.number,
+                message=command.message,
+                priority=message.priority if message else 3,
+                text=message.text if message else "",
+                actor=command.actor,
+                clock_trusted=self._clock.trusted,
+                comment=command.comment,
+            )
         )
 
     def system(self, number: int, *parts: object, signal: str = "", detail: str = "") -> None:

@@ -8,18 +8,19 @@ this object; tasks and start-up order are in `edge.app`.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from contract.alarm.engine import Engine
+from contract.alarm.engine import AlarmEvent, Engine
 from contract.model.batch import Batch, Value
 from contract.model.config import Configuration, ConfigurationError, Fault
+from contract.model.message import Source
 from contract.model.quality import Quality
-from contract.wire.command import SegmentDigest, Write
+from contract.wire.command import Acknowledge, Acknowledged, SegmentDigest, Write
 from contract.wire.records import EventKind, Lane
 from edge.blocking import Worker
 from edge.clock import Clock
@@ -30,7 +31,7 @@ from edge.events import Events
 from edge.flow import Flow
 from edge.historian.historian import Historian
 from edge.historian.layout import KINDS, GroupLayout, HistorianError, Meaning, MemberLayout
-from edge.journal.events import Journal
+from edge.journal.events import Journal, JournalTrouble
 from edge.signals.plan import Member, Plan
 from edge.signals.scaling import WriteRefused, raw
 from edge.sync.commands import Failed, Refused
@@ -43,7 +44,8 @@ DRIVER_ERROR: Final = 996210
 CONFIGURATION_ERROR: Final = 995282
 DATA_ERROR: Final = 9050000
 WRITE_ERROR: Final = 995801
-
+MESSAGE_MAX: Final = 128
+"""Longest name of a message; an event's id holds it."""
 
 CANCEL_AGAIN_S: Final = 1.0
 
@@ -101,6 +103,7 @@ class Gateway:
         self._devices: dict[str, tuple[DevicePlan, asyncio.Task[None]]] = {}
         self._device_of: dict[str, str] = {}
         self._changing = asyncio.Lock()
+        self._acknowledging = asyncio.Lock()
 
     async def prepare(self, configuration: Configuration) -> None:
         """Let everything but the devices follow a checked configuration.
@@ -309,11 +312,44 @@ class Gateway:
             self.events.system(WRITE_ERROR, signal, signal=signal)
             raise Failed(f"{signal}: not written: {error}") from error
 
-    async def acknowledge(self, message: str, occurrence_us: int, time_us: int, actor: str) -> bool:
-        """Acknowledge one occurrence, with the operator's time; False if it no longer stands so."""
-        events = self.flow.engine.acknowledge(message, occurrence_us, time_us, actor)
-        self.events.alarms(events)
-        return bool(events)
+    async def acknowledge(self, command: Acknowledge) -> Acknowledged:
+        """Acknowledge one occurrence, with the operator's time and words; once, whoever asks how often.
+
+        What does not stand so any more, and a system message, has been seen all the same: only the
+        journal is told.
+
+        Returns:
+            Who did: this command, or who came before it.
+
+        Raises:
+            Refused: there is nothing to acknowledge.
+            Failed: the journal cannot be asked now.
+        """
+        name, is_system = command.message, command.source is Source.SYSTEM
+        configured = None if is_system else self.configuration.messages.get(name)
+        if configured is not None and not configured.acknowledge:
+            raise Refused(f"{name}: needs no acknowledgement")
+        if len(name) > MESSAGE_MAX:
+            raise Refused(f"{name[:MESSAGE_MAX]}…: no message has a name of {len(name)} characters")
+        identity = f"{'system/' if is_system else ''}{name}/{command.occurrence_us}/{EventKind.ACKNOWLEDGED}"
+        async with self._acknowledging:
+            try:
+                earlier = await self.events.find(identity)
+            except JournalTrouble as error:
+                raise Failed(f"{name}: not acknowledged: {error}") from error
+            acknowledged = () if is_system else self._acknowledged(command)
+            if earlier is not None:
+                return Acknowledged(actor=earlier.actor, time_us=earlier.time_us, comment=earlier.comment)
+            if acknowledged:
+                self.events.alarms(acknowledged)
+            else:
+                self.events.acknowledged(identity, command)
+        return Acknowledged(actor=command.actor, time_us=command.time_us, comment=command.comment)
+
+    def _acknowledged(self, command: Acknowledge) -> Sequence[AlarmEvent]:
+        return self.flow.engine.acknowledge(
+            command.message, command.occurrence_us, command.time_us, command.actor, command.comment
+        )
 
     async def digests(self, store: int, first: int, last: int) -> tuple[SegmentDigest, ...]:
         """Counts and digests of stored segments."""

@@ -366,7 +366,7 @@ class Journal:
 
     # -- reading
 
-    def _select(self, query: str, parameters: Sequence[int] = ()) -> list[Any]:
+    def _select(self, query: str, parameters: Sequence[int | str] = ()) -> list[Any]:
         try:
             return self._db.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
@@ -402,6 +402,15 @@ class Journal:
             "SELECT seq, id, time_us, record, crc FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
             (first, last, limit),
         )
+
+    def find(self, identity: str) -> EventRecord | None:
+        """The event of this id; None if there is none, or none that is intact.
+
+        Raises:
+            JournalTrouble: the file cannot be read.
+        """
+        query = "SELECT seq, id, time_us, record, crc FROM event WHERE id = ?"
+        return next(map(_record_of, self._select(query, (identity,))), None)
 
     def recent(self, count: int) -> list[EventRecord]:
         """The newest events, newest first."""

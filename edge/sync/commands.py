@@ -10,8 +10,19 @@ import logging
 from collections import OrderedDict
 from typing import Final, Protocol
 
+import msgspec
+
 from contract.model.batch import Value
-from contract.wire.command import Acknowledge, Answer, Command, Digests, Outcome, SegmentDigest, Write
+from contract.wire.command import (
+    Acknowledge,
+    Acknowledged,
+    Answer,
+    Command,
+    Digests,
+    Outcome,
+    SegmentDigest,
+    Write,
+)
 from contract.wire.records import EventKind
 from edge.clock import Clock
 
@@ -40,8 +51,9 @@ class Gateway(Protocol):
     async def write(self, signal: str, value: Value, timeout_s: float) -> None:
         """Set a signal, value in its unit. Raises Refused or Failed."""
 
-    async def acknowledge(self, message: str, occurrence_us: int, time_us: int, actor: str) -> bool:
-        """True if that occurrence stood unacknowledged and is acknowledged now."""
+    async def acknowledge(self, command: Acknowledge) -> Acknowledged:
+        """Who acknowledged that occurrence: this command, or who came before. Raises Refused or Failed."""
+        ...
 
     async def digests(self, store: int, first: int, last: int) -> tuple[SegmentDigest, ...]:
         """Counts and digests of stored segments. Raises Refused for a foreign store."""
@@ -63,7 +75,12 @@ class Commands:
         self._tasks: OrderedDict[str, asyncio.Future[Answer]] = OrderedDict()
 
     async def execute(self, command: Command) -> Answer:
-        """Answer to one command; never raises for what the command asks."""
+        """Answer to one command; never raises for what the command asks.
+
+        An acknowledgement is not remembered here: the journal knows it, over a restart too.
+        """
+        if isinstance(command.body, Acknowledge):
+            return await self._carry_out(command)
         task = self._tasks.get(command.body.id)
         if task is None:
             task = self._tasks[command.body.id] = asyncio.ensure_future(self._carry_out(command))
@@ -107,11 +124,15 @@ class Commands:
         return await self._recorded(write.id, text)
 
     async def _acknowledge(self, body: Acknowledge) -> Answer:
-        done = await self._gateway.acknowledge(body.message, body.occurrence_us, body.time_us, body.actor)
-        if done:
-            return await self._recorded(body.id, f"{body.message}: acknowledged")
-        text = f"{body.message}: that occurrence no longer stands unacknowledged"
-        return self._answer(body.id, Outcome.REFUSED, text)
+        first = await self._gateway.acknowledge(body)
+        if not await self._gateway.settle():
+            raise Failed(f"{body.message}: not recorded: the gateway's card does not take it; ask again")
+        if (first.actor, first.time_us) == (body.actor, body.time_us):
+            answer = self._answer(body.id, Outcome.DONE, f"{body.message}: acknowledged")
+        else:
+            text = f"{body.message}: already acknowledged by {first.actor or 'nobody named'}"
+            answer = self._answer(body.id, Outcome.REFUSED, text)
+        return msgspec.structs.replace(answer, first=first)
 
     async def _recorded(self, command: str, text: str) -> Answer:
         """Done is said only once it stands in the journal; or with the remark that it does not."""

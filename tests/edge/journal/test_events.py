@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -431,3 +432,24 @@ def test_the_file_may_be_cut_or_rot_anywhere_without_a_crash(
     assert checkpoint is None or checkpoint.snapshot == b"state"
     assert (found == known and checkpoint is not None) or again.reports or again.verify()
     again.retain(1)
+
+
+def test_an_event_is_found_by_its_id_unless_it_is_damaged(open_journal: Open) -> None:
+    journal = open_journal()
+    journal.append([event(k) for k in range(3)])
+    assert journal.find("tank/1/raised") == numbered(1, 2)
+    assert journal.find("tank/9/raised") is None
+    journal._db.execute("UPDATE event SET record = x'00' WHERE id = 'tank/1/raised'")
+    assert journal.find("tank/1/raised") is None
+
+
+def test_rows_of_before_are_read_without_the_comment_they_do_not_have(open_journal: Open) -> None:
+    journal = open_journal()
+    journal.append([event(0), msgspec.structs.replace(event(1), comment="seen")])
+    old = msgspec.structs.asdict(numbered(0, 1))
+    del old["comment"]
+    row = (1, "tank/0/raised", START_US, msgspec.msgpack.encode(old))
+    crc = crc32(b"\0".join(v if isinstance(v, bytes) else str(v).encode() for v in row))
+    journal._db.execute("UPDATE event SET record = ?, crc = ? WHERE seq = 1", (row[3], crc))
+    assert [record.comment for record in journal.records(1, 2)] == ["", "seen"]
+    assert journal.verify() == []

@@ -5,7 +5,16 @@ from collections.abc import Coroutine
 from typing import Any
 
 from contract.model.batch import Value
-from contract.wire.command import Acknowledge, Answer, Command, Digests, Outcome, SegmentDigest, Write
+from contract.wire.command import (
+    Acknowledge,
+    Acknowledged,
+    Answer,
+    Command,
+    Digests,
+    Outcome,
+    SegmentDigest,
+    Write,
+)
 from contract.wire.records import EventKind
 from edge.clock import Clock
 from edge.sync.commands import DEADLINE_MAX_US, DIGESTS_MAX, REMEMBERED, Commands, Failed, Refused
@@ -24,7 +33,7 @@ class Plant:
     def __init__(self) -> None:
         self.written: list[tuple[str, Value, float]] = []
         self.noted: list[tuple[EventKind, str]] = []
-        self.standing = {("boiler.hot", 5)}
+        self.acknowledged: dict[tuple[str, int], Acknowledged] = {}
         self.settled: list[int] = []
         self.card_is_well = True
         self.go_on = asyncio.Event()
@@ -40,11 +49,11 @@ class Plant:
             raise Refused("boiler.fixed: is not writable")
         self.written.append((signal, value, timeout_s))
 
-    async def acknowledge(self, message: str, occurrence_us: int, time_us: int, actor: str) -> bool:
-        key = (message, occurrence_us)
-        stood = key in self.standing
-        self.standing.discard(key)
-        return stood
+    async def acknowledge(self, command: Acknowledge) -> Acknowledged:
+        if command.message == "boiler.notice":
+            raise Refused("boiler.notice: needs no acknowledgement")
+        said = Acknowledged(actor=command.actor, time_us=command.time_us, comment=command.comment)
+        return self.acknowledged.setdefault((command.message, command.occurrence_us), said)
 
     async def digests(self, store: int, first: int, last: int) -> tuple[SegmentDigest, ...]:
         if store != 3:
@@ -152,14 +161,44 @@ def test_only_so_many_answers_are_remembered() -> None:
     assert len(plant.written) == REMEMBERED + 2
 
 
+def acknowledge(actor: str = "jo", *, message: str = "boiler.hot", identity: str = "a") -> Command:
+    return Command(
+        Acknowledge(
+            id=identity, actor=actor, time_us=1, message=message, occurrence_us=5, comment=f"by {actor}"
+        )
+    )
+
+
 def test_an_acknowledgement_is_a_fact_that_holds_once() -> None:
-    plant = Plant()
-    command = [
-        Command(Acknowledge(id=i, actor="jo", time_us=1, message="boiler.hot", occurrence_us=5))
-        for i in ("a", "b")
-    ]
-    answers = carried_out(plant, *command)
-    assert [a.outcome for a in answers] == [Outcome.DONE, Outcome.REFUSED]
+    first, second = carried_out(Plant(), acknowledge("jo"), acknowledge("ada", identity="b"))
+    assert (first.outcome, first.text) == (Outcome.DONE, "boiler.hot: acknowledged")
+    assert (second.outcome, second.text) == (Outcome.REFUSED, "boiler.hot: already acknowledged by jo")
+    assert first.first == second.first == Acknowledged(actor="jo", time_us=1, comment="by jo")
+
+
+def test_an_acknowledgement_said_again_is_answered_as_the_first_time() -> None:
+    first, again = carried_out(Plant(), acknowledge(), acknowledge())
+    assert first == again
+
+
+def test_what_needs_no_acknowledgement_is_refused_and_nobody_was_first() -> None:
+    (answer,) = carried_out(Plant(), acknowledge(message="boiler.notice"))
+    assert (answer.outcome, answer.first) == (Outcome.REFUSED, None)
+
+
+def test_an_acknowledgement_that_the_card_does_not_take_is_to_be_asked_again() -> None:
+    async def asked_again() -> list[Answer]:
+        plant = Plant()
+        commands = Commands(plant, StoppedClock())
+        plant.card_is_well = False
+        failed = await commands.execute(acknowledge())
+        plant.card_is_well = True
+        return [failed, await commands.execute(acknowledge())]
+
+    failed, done = run(asked_again())
+    assert (failed.outcome, failed.first) == (Outcome.FAILED, None)
+    assert "ask again" in failed.text
+    assert done.outcome is Outcome.DONE
 
 
 def test_digests_of_a_foreign_store_are_refused() -> None:
