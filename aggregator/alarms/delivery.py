@@ -16,7 +16,7 @@ from aggregator.alarms.rules import again_after_s
 from aggregator.alarms.store import Wished
 from aggregator.db.engine import Databases, reading, writing
 from aggregator.scope import Right, process
-from contract.wire.command import Acknowledge, Answer, Command
+from contract.wire.command import Acknowledge, Answer, Command, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +118,9 @@ class Delivery:
             has_changed = await asyncio.to_thread(self._settle, answers)
             del self._answers[: len(answers)]
             for _, answer in answers:
-                self._waiting.pop(answer.id, None)
-                self._sent.pop(answer.id, None)
+                if answer.outcome is not Outcome.FAILED:
+                    self._waiting.pop(answer.id, None)
+                    self._sent.pop(answer.id, None)
             if has_changed:
                 self._post.changed()
         if self._must_read or self._monotonic_s() - self._read_s >= LOOK_AGAIN_S:

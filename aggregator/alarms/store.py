@@ -378,7 +378,8 @@ def current(scope: Scope, connection: Connection, limit: int | None = 1000) -> l
     stands.
     """
     a = alarm.c
-    asks = and_(a.acknowledged_us.is_(None), _MUST)
+    is_taken = func.coalesce(acknowledgement.c.state, "") == Wish.TAKEN.value
+    asks = and_(a.acknowledged_us.is_(None), _MUST, ~is_taken)
     query = (
         _lines(scope)
         .where(a.is_open, or_(_STANDING, asks))
@@ -620,10 +621,12 @@ def known(_scope: Scope, connection: Connection, ids: Sequence[str]) -> set[str]
 
 @needs(Right.INGEST)
 def settle(scope: Scope, connection: Connection, gateway_id: str, answer: Answer, now_us: int) -> bool:
-    """Take in what a gateway answered; False if it answers nothing that waits.
+    """Take in what a gateway answered; False if it answers nothing that waits, or could not do it now.
 
     Somebody else was first: the occurrence is acknowledged, by the other one.
     """
+    if answer.outcome is Outcome.FAILED:
+        return False  # its card did not take it; it is asked again
     w = acknowledgement.c
     this = and_(w.id == answer.id, w.gateway == gateway_id, w.state == Wish.WAITING.value)
     row = connection.execute(select(acknowledgement).where(this)).one_or_none()
