@@ -1,7 +1,7 @@
 """`make bench`: all figures, one JSON line each, to build/bench.jsonl. docs/bench.md says what they are.
 
 BENCH_SECONDS=600 make bench     a longer window (default 120)
-BENCH_ONLY=daemon make bench     the daemon alone; or paths: the hot paths alone
+BENCH_ONLY=daemon make bench     the daemon alone; or paths: the hot paths, latency: to the browser
 """
 
 import os
@@ -11,22 +11,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # `make` runs this file; its neighbours are bench.*, fakes.*
 
-from bench import daemon, paths  # noqa: E402  # after the path
+from bench import daemon, latency, paths  # noqa: E402  # after the path
 from bench.figures import Sheet  # noqa: E402  # after the path
+
+LATENCY_S = 60.0
 
 
 def main() -> int:
     """0 when all figures were taken."""
     seconds = float(os.environ.get("BENCH_SECONDS", "120"))
     only = os.environ.get("BENCH_ONLY", "")
-    if only not in {"", "daemon", "paths"}:
-        print(f"BENCH_ONLY={only}: daemon or paths", file=sys.stderr)
+    if only not in {"", "daemon", "paths", "latency"}:
+        print(f"BENCH_ONLY={only}: daemon, paths or latency", file=sys.stderr)
         return 2
     sheet = Sheet(ROOT / "build" / "bench.jsonl")
-    if only != "daemon":
+    if only in {"", "paths"}:
         paths.measure(sheet)
-    if only != "paths":
+    if only in {"", "daemon"}:
         daemon.measure(sheet, ROOT / "build" / "bench", seconds)
+    if only in {"", "latency"}:
+        latency.measure(sheet, ROOT / "build" / "latency", min(seconds, LATENCY_S))
     return 0
 
 
