@@ -18,6 +18,7 @@ ENTRY_POINTS: Final = "feldwarte.drivers"
 
 DRIVERS: Final[dict[str, str]] = {
     "modbus": "edge.drivers.modbus.driver:Modbus",
+    "opcua": "edge.drivers.opcua.driver:OpcUa",
     "simulation": "edge.drivers.simulation.driver:Simulation",
 }
 

@@ -1,0 +1,1 @@
+"""OPC UA: values pushed by a server's subscriptions. User's view: docs/drivers/opcua.md."""
