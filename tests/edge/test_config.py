@@ -49,7 +49,7 @@ def test_five_faults_of_the_drivers_are_all_named_with_path_value_and_way_out() 
     assert "70000" in faults["$.devices.plc.settings.port"]
     assert "docs/drivers/modbus.md" in faults["$.signals.t1.address.register"]
     assert "65536, beyond 65535" in faults["$.signals.t2.address.register"]
-    assert "there are modbus, simulation" in faults["$.devices.old.driver"]
+    assert "there are modbus, opcua, simulation" in faults["$.devices.old.driver"]
 
 
 def test_a_fault_of_one_kind_hides_none_of_another() -> None:
