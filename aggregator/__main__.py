@@ -24,6 +24,7 @@ VERBS: Final = {
     "serve": Verb("aggregator.app", "broker, ingest and web together"),
     "ingest": Verb("aggregator.ingest.run", "take in what gateways send"),
     "web": Verb("aggregator.web.run", "pages and API"),
+    "user": Verb("aggregator.accounts.command", "accounts, their passwords, sessions and tokens"),
     "pki": Verb("aggregator.pki.command", "authorities and identities"),
     "prepare": Verb("aggregator.prepare", "make and renew what the separate units need, then end"),
     "migrate": Verb("aggregator.db.command", "bring both databases to this program's version"),

@@ -6,6 +6,9 @@ broker only.
 
 import argparse
 import asyncio
+import getpass
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,10 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from aggregator.access import entry_link
+from aggregator.accounts import entry
+from aggregator.accounts.service import Accounts
 from aggregator.broker import BrokerSettings
 from aggregator.children.child import Child, is_listening
 from aggregator.config import DataFolder
+from aggregator.db.migrate import open_databases
 from aggregator.pki.certificates import NotThere
 from aggregator.pki.folder import PkiFolder
 from aggregator.serve import Supervisor, broker_child
@@ -89,6 +94,20 @@ def run(arguments: argparse.Namespace) -> int:
     prepare(settings, now)
 
     def announce() -> None:
-        print(f"\n  ready: {entry_link(settings.data, settings.web_address, int(port))}\n", flush=True)
+        print(f"\n  ready: {invitation(settings)}\n", flush=True)
 
     return asyncio.run(Supervisor(children(settings, now), when_ready=announce).run())
+
+
+def invitation(settings: ServeSettings) -> str:
+    """Where the pages are; while nobody has an account, a new link to the first run and the way to it."""
+    databases = open_databases(DataFolder(settings.data))
+    try:
+        accounts = Accounts(databases)
+        if accounts.is_any():
+            return entry.address(settings.web_address, settings.web_port)
+        key = accounts.first_run_link()
+    finally:
+        databases.dispose()
+    tunnel = entry.tunnel(settings.web_port, getpass.getuser(), socket.gethostname(), os.environ)
+    return entry.invitation(entry.link(settings.web_address, settings.web_port, key), tunnel)

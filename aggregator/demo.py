@@ -20,13 +20,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from aggregator import app, serve
-from aggregator.access import entry_link
+from aggregator.accounts import entry
+from aggregator.accounts.account import Role
+from aggregator.accounts.service import Accounts
 from aggregator.broker import BrokerSettings
 from aggregator.children.child import Child, is_listening
+from aggregator.config import DataFolder
+from aggregator.db.migrate import open_databases
 from aggregator.pki.certificates import Authority
 from aggregator.pki.folder import PkiFolder, save_identity, write_atomically
+from aggregator.scope import Right, process
 
 HIL: Final = Path(__file__).resolve().parent.parent / "hil"
+VISITOR: Final = "demo"
 GATEWAYS: Final = ("solar-roof", "solar-cellar")
 BEGIN: Final = "2017-07-12T10:30"
 """Before noon of a hot day: the collector passes its limit half a minute after the start, the tank later."""
@@ -61,6 +67,22 @@ def _gateways(data: Path, plant_port: int, broker_port: int, now: datetime) -> I
         write_atomically(file, text.encode(), 0o600)
         argv = [sys.executable, "-m", "edge", "run", "--config", str(file), "--data", str(folder)]
         yield Child(name, argv, folder=HIL.parent)
+
+
+def entry_link(data: Path, port: int) -> str:
+    """A new link that signs the visitor in as `demo`, who administers everything and has no password.
+
+    Made at each start. It works for 24 hours, and ten minutes from its first use: who opens it again
+    is no stranger, who finds it in a terminal tomorrow may be. Only this machine can use it.
+    """
+    databases = open_databases(DataFolder(data))
+    try:
+        accounts, scope = Accounts(databases), process("demo", {Right.ACCOUNTS})
+        if VISITOR not in {account.name for account in accounts.listed(scope)}:
+            accounts.add(scope, VISITOR, None, Role.ADMIN, display_name="Demo")
+        return entry.link("127.0.0.1", port, accounts.sign_in_link(scope, VISITOR))
+    finally:
+        databases.dispose()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"""
   Feldwarte is running.
 
-    live page    {entry_link(settings.data, "127.0.0.1", web_port)}
+    live page    {entry_link(settings.data, web_port)}
     plant        Modbus TCP on 127.0.0.1:{plant_port}, {speed:g} times as fast as recorded
     gateways     {", ".join(GATEWAYS)}, over MQTTS to 127.0.0.1:{gateway_port}
     try          {os.path.relpath(sys.executable)} -m edge read --data {os.path.relpath(data / GATEWAYS[0])}

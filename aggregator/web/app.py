@@ -7,8 +7,10 @@ from wsgiref.headers import Headers
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 from whitenoise import WhiteNoise
 
+from aggregator.accounts import views as accounts
 from aggregator.alarms import views as alarms
 from aggregator.config import DataFolder
 from aggregator.db.migrate import open_databases
@@ -41,7 +43,8 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
 
     app = Flask("aggregator.web", static_folder=None)
     app.extensions["feldwarte"] = Served(settings, databases, live)
-    gate.install(app, settings)
+    gate.install(app, settings, databases)
+    app.register_blueprint(accounts.doors)
     app.register_blueprint(pages.pages)
     app.register_blueprint(api.api)
     app.register_blueprint(gateway.gateway)
@@ -75,6 +78,8 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
         allow_all_origins=False,
         add_headers_function=_static_headers,
     )
+    if settings.is_behind_proxy:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     return app
 
 

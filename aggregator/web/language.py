@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 
 import msgspec
-from flask import request
+from flask import g, request
 
 LANGUAGES = ("en", "de")
 
@@ -18,7 +18,9 @@ def catalogue(language: str) -> Mapping[str, str]:
 
 
 def language() -> str:
-    """What the browser of the present request prefers; English where it says neither."""
+    """What the account has chosen, or else what its browser prefers; English where that says neither."""
+    if (chosen := g.get("language")) in LANGUAGES:
+        return str(chosen)
     return request.accept_languages.best_match(LANGUAGES, "en") or "en"
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 from flask import current_app
 
+from aggregator.accounts.rules import Lives
 from aggregator.db.engine import Databases
 from aggregator.live.service import Live
 
@@ -20,6 +21,13 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True):
     broker_port: int = 8884
     sockets_max: int = 192
     """Live pages at once; each holds a thread."""
+    hosts: frozenset[str] = frozenset()
+    """Names and addresses this server answers to, beside loopback and `address`."""
+    is_https: bool = False
+    is_behind_proxy: bool = False
+    """Whether one proxy before us says who asks, by which scheme and under which name."""
+    lives: Lives = Lives()
+    """How long a browser's session lasts."""
 
 
 class Served(NamedTuple):

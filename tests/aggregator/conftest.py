@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fakes.centre import Centre, Speaker, centre, document, now_us, settings
 from fakes.databases import opened
+from fakes.people import operators_token
 from flask import Flask
 
 from aggregator.db.engine import Databases
@@ -29,7 +30,7 @@ class Site:
         self.live = Live(here.databases, None)
         self.live.connected()
         self.app: Flask = create(settings(here.folder), self.live)
-        self.key: str = self.app.extensions["access_key"]
+        self.key: str = operators_token(here.folder)
         self.auth = {"Authorization": f"Bearer {self.key}"}
         self.roof = Speaker("solar-roof", document())
 

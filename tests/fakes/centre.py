@@ -24,9 +24,9 @@ import msgspec
 from fakes.broker import Broker, free_port
 from fakes.databases import opened
 from fakes.mqtt import Client
+from fakes.people import entry_key, operators_token
 from fakes.processes import wait_until
 
-from aggregator import access
 from aggregator.db.engine import Databases
 from aggregator.ingest.core import Ingest
 from aggregator.web.settings import WebSettings
@@ -237,6 +237,9 @@ class Web(NamedTuple):
 
     port: int
     key: str
+    """Token of a script."""
+    link_key: str
+    """Key of a link that signs the same account in, for ten minutes from its first use."""
     process: "subprocess.Popen[str]"
 
     @property
@@ -245,12 +248,12 @@ class Web(NamedTuple):
 
     @property
     def link(self) -> str:
-        return f"{self.base}/enter?key={self.key}"
+        return f"{self.base}/enter?key={self.link_key}"
 
     def ask(
         self, path: str, *, method: str = "GET", body: object = None, headers: Mapping[str, str] | None = None
     ) -> "Reply":
-        """One request with the key, unless headers are given."""
+        """One request with the token, unless headers are given."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             sent = {"Authorization": f"Bearer {self.key}"} if headers is None else dict(headers)
@@ -290,13 +293,14 @@ def serving(folder: Path, broker: Broker | None = None, *options: str) -> Iterat
         f"127.0.0.1:{central}",
         *options,
     ]
+    key, link_key = operators_token(folder), entry_key(folder)
     log = folder / "web.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
     try:
-        web = Web(port, access.access_key(folder), process)
+        web = Web(port, key, link_key, process)
 
         def is_up() -> bool:
             assert process.poll() is None, log.read_text()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from fakes.people import OPERATOR
 
-from aggregator.access import OPERATOR
 from aggregator.alarms import service as alarms
 from aggregator.db.engine import Databases
 from aggregator.history import service as history

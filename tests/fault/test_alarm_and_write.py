@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from fakes.broker import HOST
+from fakes.people import OPERATOR, operators_token
 from fakes.processes import wait_until
 from fault.rig import Rig, now_us, running_rig
 from pymodbus.client import ModbusTcpClient
 
-from aggregator.access import OPERATOR, access_key
 from aggregator.alarms import service as alarms
 from aggregator.history import service as history
 from contract.model.quality import Quality
@@ -120,7 +120,7 @@ def post_write(rig: Rig, value: float, deadline_s: float) -> tuple[int, dict[str
     request = urllib.request.Request(
         f"http://{HOST}:{rig.web_port}/api/v1/write",
         json.dumps({"signal": "temperature", "value": value, "deadline_s": deadline_s}).encode(),
-        {"Authorization": f"Bearer {access_key(rig.centre)}", "Content-Type": "application/json"},
+        {"Authorization": f"Bearer {operators_token(rig.centre)}", "Content-Type": "application/json"},
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.people import OPERATOR
 from fakes.processes import wait_until
 from fault.oracle import Gap, Stay
 from fault.proof import all_arrives
 from fault.rig import START_S, Rig, counting, now_us, running_rig
 
-from aggregator.access import OPERATOR
 from aggregator.alarms import service as alarms
 from aggregator.history import service as history
 from contract.model.quality import Quality

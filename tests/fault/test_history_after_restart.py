@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.broker import HOST, is_listening
+from fakes.people import operators_token
 from fakes.processes import wait_until
 from fault.oracle import Gap, last_before
 from fault.proof import all_arrives
 from fault.rig import START_S, Rig, now_us, running_rig
 
-from aggregator.access import access_key
 from hil.counter import read_log
 
 pytestmark = pytest.mark.fault
@@ -28,7 +28,7 @@ def last_half_hour(rig: Rig, uid: str) -> list[tuple[int, Any, int]]:
     """What the API answers to an operator's page."""
     request = urllib.request.Request(
         f"http://{HOST}:{rig.web_port}/api/v1/history?signal={uid}&from=-30m",
-        headers={"Authorization": f"Bearer {access_key(rig.centre)}"},
+        headers={"Authorization": f"Bearer {operators_token(rig.centre)}"},
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         document = json.loads(answer.read())

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fakes.people import OPERATOR
 from fakes.processes import wait_until
 from fault.rig import START_S, Rig, running_rig
 
-from aggregator.access import OPERATOR
 from aggregator.alarms import service as alarms
 from aggregator.history import service as history
 

@@ -11,9 +11,9 @@ import pytest
 from fakes.broker import running_broker
 from fakes.centre import Centre, Speaker, centre, document, now_us
 from fakes.mqtt import Client, Message
+from fakes.people import OPERATOR
 from fakes.processes import wait_until
 
-from aggregator.access import OPERATOR
 from aggregator.db import audit
 from aggregator.db.engine import reading
 from aggregator.live.link import BrokerAddress

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fakes.centre import Speaker, document
+from fakes.people import OPERATOR
 
 from aggregator.web import pages
 from aggregator.web.language import LANGUAGES, catalogue
@@ -75,7 +76,7 @@ def test_alarms_stand_above_with_number_shape_and_state(site: Any) -> None:
     )
     say(site.roof.event(EventKind.RAISED, "odd", NOW + 1, text="Seltsam", priority=77))
     say(site.roof.event(EventKind.ACKNOWLEDGED, "odd", NOW + 1, actor="anna"))
-    site.live._read_or_tell(site.live.feed(pages_scope(site)))
+    site.live._read_or_tell(site.live.feed(OPERATOR))
     text = page(site)
     alarms = text[text.index('<ol class="alarms"') : text.index("</ol>")]
     first, second = re.findall(r"<li .*?</li>", alarms, re.DOTALL)
@@ -89,12 +90,6 @@ def test_alarms_stand_above_with_number_shape_and_state(site: Any) -> None:
     part = site.app.test_client().get("/parts/alarms", headers=site.auth).text
     assert "Kollektor zu heiß" in part
     assert "<html" not in part
-
-
-def pages_scope(site: Any) -> Any:
-    from aggregator.access import OPERATOR
-
-    return OPERATOR
 
 
 @pytest.mark.parametrize(
@@ -112,8 +107,8 @@ def test_what_a_gateway_says_is_text_and_never_markup(empty_site: Any, evil: str
         empty_site.roof.status(trouble=evil, lost_device=evil),
     ):
         empty_site.here.say(message)
-    empty_site.live.feed(pages_scope(empty_site))
-    empty_site.live._read_or_tell(empty_site.live.feed(pages_scope(empty_site)))
+    empty_site.live.feed(OPERATOR)
+    empty_site.live._read_or_tell(empty_site.live.feed(OPERATOR))
     empty_site.live.turn()
     for path in ("/", "/parts/gateways", "/parts/alarms"):
         text = empty_site.app.test_client().get(path, headers=empty_site.auth).text
@@ -141,6 +136,7 @@ def test_both_catalogues_say_the_same_things_with_the_same_blanks() -> None:
 def test_every_quality_state_and_outcome_has_its_word_and_every_word_its_use() -> None:
     from importlib.resources import files
 
+    from aggregator.accounts.rules import Fault
     from aggregator.live.rules import Presence, State
     from aggregator.live.service import WriteEnd
 
@@ -148,12 +144,14 @@ def test_every_quality_state_and_outcome_has_its_word_and_every_word_its_use() -
     built = {f"quality.{one.name}" for one in Quality} | {f"state.{one}" for one in State}
     built |= {f"presence.{one}" for one in Presence} | {f"write.{one}" for one in WriteEnd}
     built |= {"value.true", "value.false", "write.limits", "write.low", "write.high"}
+    built |= {f"password.{one}" for one in Fault}
     assert built <= words
     package = Path(str(files("aggregator")))
     sources = [
         *package.glob("**/templates/*.html"),
         *package.glob("ui/src/**/*.ts"),
         *package.glob("web/*.py"),
+        *package.glob("*/views.py"),
     ]
     source = "\n".join(file.read_text() for file in [*sources, package / "web" / "static" / "live.js"])
     used = set(re.findall(r"""["'`]([a-z][a-z_]*(?:\.[\w.]+)?)["'`]""", source))

@@ -130,7 +130,7 @@ def test_sockets_need_the_key_and_our_own_origin(folder: Path) -> None:
         assert knock(web, Origin="http://evil.example", **auth).status == 403
         assert knock(web, Origin="null", **auth).status == 403
         assert knock(web, Host="evil.example", **auth).status == 400
-        cookie = web.ask(f"/enter?key={web.key}", headers={}).headers["Set-Cookie"].split(";")[0]
+        cookie = web.ask(f"/enter?key={web.link_key}", headers={}).headers["Set-Cookie"].split(";")[0]
         assert knock(web, Cookie=cookie).status == 403  # a browser always names the origin
         # This client names its host without the port; what a browser does is in tests/browser.
         with watching(web, Origin="http://127.0.0.1") as client:
@@ -182,7 +182,7 @@ def test_the_worker_ends_with_a_killed_parent(folder: Path) -> None:
     try:
         wait_until(lambda: bool(children_of(process.pid)), "the worker is there", 30)
         workers = children_of(process.pid)
-        web = Web(port, "", process)  # type: ignore[arg-type]  # its output goes to a file
+        web = Web(port, "", "", process)  # type: ignore[arg-type]  # its output goes to a file
 
         def answers() -> bool:
             try:
@@ -214,14 +214,19 @@ def test_it_stops_quickly_though_somebody_watches(folder: Path) -> None:
 
 def test_the_key_is_never_in_the_log(folder: Path) -> None:
     with serving(folder) as web:
-        for path in (f"/enter?key={web.key}", "/enter?key=wrong-but-secret", f"/nothing?key={web.key}"):
+        for path in (
+            f"/enter?key={web.link_key}",
+            "/enter?key=wrong-but-secret",
+            f"/nothing?key={web.link_key}",
+        ):
             web.ask(path, headers={})
         with socket.create_connection(("127.0.0.1", web.port)) as raw:
-            raw.sendall(f"GET /enter?key={web.key} HTTP/9.9\r\n\r\n".encode())
+            raw.sendall(f"GET /enter?key={web.link_key} HTTP/9.9\r\n\r\n".encode())
             raw.settimeout(5)
             while raw.recv(4096):
                 pass
     text = (folder / "web.log").read_text()
+    assert web.link_key not in text
     assert web.key not in text
     assert "wrong-but-secret" not in text
 
