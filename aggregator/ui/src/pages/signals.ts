@@ -41,7 +41,8 @@ export class SignalsPage extends Element {
   #rows: Row[] = [];
   #count = 0;
   #offsets: number[] = [0];
-  #rowsOf = "";
+  /** The address of the listing that `#rows` are for; null: none. */
+  #rowsOf: string | null = null;
   #heights = { branch: 40, signal: 46 };
   #watched: readonly string[] = [];
   #watchTimer = 0;
@@ -113,7 +114,7 @@ export class SignalsPage extends Element {
     if (this.#treeOf !== plant.signals) {
       this.#treeOf = plant.signals;
       this.#tree = treeOf(plant.gateways, plant.signals, compare);
-      this.#rowsOf = "";
+      this.#rowsOf = null;
     }
     const wanted = addressOf(this.listing);
     if (wanted === this.#rowsOf && !this.#needsAll()) return;
