@@ -250,6 +250,11 @@ class Feed:
         for follower in concerned:
             follower.ring()
 
+    def structure(self) -> Structure:
+        """What there is, as it was last taken in."""
+        with self._lock:
+            return self._present.structure
+
     # --- Watching ----------------------------------------------------------------------------
 
     def view(self) -> View:

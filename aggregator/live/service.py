@@ -11,7 +11,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -51,6 +51,12 @@ TURN_PAUSE_S = 0.1
 READ_AGAIN_S = 10.0
 """A change note may be lost; after this time all is read again anyway."""
 READ_PAUSE_S = 0.25
+READ_SHARE = 0.25
+"""Most of the time that reading again may take."""
+ALARMS_MAX = 10_000
+"""Most lines of the alarm list that are counted."""
+OWN_LANES = frozenset({Up.TAIL, Up.SEGMENT, Up.ANSWER, Up.STATUS})
+"""What changes nothing that is read from the database: the present hears it itself, or shows none of it."""
 ANSWER_GRACE_S = 1.0
 """Time an answer may be on its way after the deadline."""
 DEADLINE_MAX_S = 60.0
@@ -119,6 +125,7 @@ class Live:
         self._members: list[asyncio.Task[None]] = []
         self._ready = threading.Event()
         self._wants_read = asyncio.Event()
+        self._wants_structure = False
         self._wants_turn = asyncio.Event()
         self._must_stop: Callable[[], bool] = lambda: False
         self._is_stopped = False
@@ -179,12 +186,19 @@ class Live:
             self._ready.set()
 
     async def _keep_reading(self) -> None:
+        read_all_s = -math.inf
         while True:
             await _until(self._wants_read, READ_AGAIN_S)
+            began_s = self._monotonic_s()
+            is_all = self._wants_structure or began_s - read_all_s >= READ_AGAIN_S
+            self._wants_structure = False
             for feed in list(self._feeds.values()):
-                await asyncio.to_thread(self._read_or_tell, feed)
+                await asyncio.to_thread(self._read_or_tell, feed, self._read if is_all else self._read_alarms)
             self._wants_turn.set()
-            await asyncio.sleep(READ_PAUSE_S)
+            if is_all:
+                read_all_s = began_s
+            took_s = self._monotonic_s() - began_s
+            await asyncio.sleep(max(READ_PAUSE_S, took_s * (1 / READ_SHARE - 1)))
 
     async def _keep_turning(self) -> None:
         while True:
@@ -207,6 +221,7 @@ class Live:
         """The broker is there; retained messages follow."""
         with self._lock:
             self._link.up()
+        self._wants_structure = True
         self._wants_read.set()
 
     def lost(self) -> None:
@@ -230,7 +245,9 @@ class Live:
     def _changed(self, note: Changed) -> None:
         with self._lock:
             self._link.noted(self._wall_us())
-        if any(lanes and set(lanes) - {Up.TAIL, Up.SEGMENT, Up.ANSWER} for lanes in note.gateways.values()):
+        lanes = set().union(*note.gateways.values()) - OWN_LANES
+        if lanes:
+            self._wants_structure |= lanes != {Up.EVENT}
             self._wants_read.set()
 
     def _said(self, gateway: str, lane: Up, payload: bytes, *, retained: bool) -> None:
@@ -298,9 +315,9 @@ class Live:
         with self._lock:
             return self._link.ingest_lost_us(self._monotonic_s())
 
-    def _read_or_tell(self, feed: Feed) -> None:
+    def _read_or_tell(self, feed: Feed, read: Callable[[Feed], None] | None = None) -> None:
         try:
-            self._read(feed)
+            (read or self._read)(feed)
         except Exception as error:  # the outer loop of this worker: pages go on with what is known
             if not self.database_trouble:
                 log.warning("the database cannot be read; the list of signals stays as it was", exc_info=True)
@@ -308,18 +325,29 @@ class Live:
         else:
             self.database_trouble = ""
 
+    def _read_alarms(self, feed: Feed) -> None:
+        with reading(self._databases.main) as connection:
+            current = alarms.current(feed.scope, connection, ALARMS_MAX)
+        feed.put_alarms(current)
+
     def _read(self, feed: Feed) -> None:
-        scope = feed.scope
+        scope, before = feed.scope, feed.structure()
+        digests = {gateway.id: gateway.applied_digest for gateway in before.gateways}
         with reading(self._databases.main) as connection:
             there = gateways.gateways(scope, connection)
             signals = gateways.signals(scope, connection)
             numbers = gateways.present_numbers(scope, connection)
-            documents = store.applied(scope, connection, [gateway.id for gateway in there])
-            current = alarms.current(scope, connection)
-        configurations = {name: _configuration.decode(document) for name, document in documents.items()}
-        pauses: dict[str, float] = {}
-        for configuration in configurations.values():
-            pauses |= intervals(configuration)
+            others = [one.id for one in there if digests.get(one.id) != (one.applied_digest or None)]
+            documents = store.applied(scope, connection, others)
+            current = alarms.current(scope, connection, ALARMS_MAX)
+        kept = {one.id for one in there} - set(others)
+        configurations = {name: one for name, one in before.configurations.items() if name in kept}
+        configurations |= {name: _configuration.decode(document) for name, document in documents.items()}
+        pauses: Mapping[str, float] = before.intervals
+        if configurations != before.configurations:
+            pauses = {
+                uid: pause_s for one in configurations.values() for uid, pause_s in intervals(one).items()
+            }
         missing = [row.uid for row in signals if row.uid not in feed.sought]
         seeds: dict[str, Reading] = {}
         if missing:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fakes.centre import Centre, Said, Speaker, centre, document
 
+from aggregator.gateways.change import Changed
 from aggregator.live.feed import FRAMES_KEPT, Feed, Follower
 from aggregator.live.rules import Presence, State
 from aggregator.live.service import Live
@@ -20,6 +21,7 @@ from contract.model.quality import Quality
 from contract.wire import topics
 from contract.wire.envelope import pack
 from contract.wire.records import EventKind
+from contract.wire.topics import Up
 
 NOW = 1_795_262_400_000_000
 S = 1_000_000
@@ -367,6 +369,47 @@ def test_reading_the_same_again_announces_nothing(stage: Stage) -> None:
     again = told(browser.snapshot())
     assert (again["structure"], again["alarms"]) == (versions["structure"], versions["alarms"])
     assert again["gateways"]["solar-roof"]["unsent"] == 3
+
+
+def test_a_configuration_is_decoded_once_and_anew_when_there_is_another(stage: Stage) -> None:
+    feed = stage.feed()
+    before = feed.structure()
+    assert before.intervals["roof.collector"] == 1.0
+    stage.live._read(feed)
+    assert feed.structure().configurations["solar-roof"] is before.configurations["solar-roof"]
+    assert feed.structure().intervals is before.intervals
+    slower = document()
+    slower["groups"]["roof.fast"]["cycle_s"] = 3.0
+    stage.roof = Speaker("solar-roof", slower)
+    stage.hear(stage.roof.birth())
+    stage.hear(stage.roof.applied())
+    stage.live._read(feed)
+    assert feed.structure().intervals["roof.collector"] == 3.0
+    stage.hear(stage.roof.tail({"roof.collector": 61.4}, NOW))
+    stage.pass_(5.0)
+    assert feed.view().values["roof.collector"].state is State.GOOD
+    stage.pass_(1.0)
+    assert feed.view().values["roof.collector"].state is State.STALE
+
+
+@pytest.mark.parametrize(
+    ("lanes", "reads", "all_of_it"),
+    [
+        ((Up.TAIL, Up.SEGMENT, Up.ANSWER, Up.STATUS), False, False),
+        ((Up.EVENT,), True, False),
+        ((Up.STATUS, Up.EVENT, Up.TAIL), True, False),
+        ((Up.BIRTH,), True, True),
+        ((Up.APPLIED, Up.EVENT), True, True),
+        ((), False, False),
+    ],
+)
+def test_a_change_note_makes_us_read_what_it_touches(
+    stage: Stage, lanes: tuple[Up, ...], *, reads: bool, all_of_it: bool
+) -> None:
+    live = Live(stage.here.databases, None)
+    note = Changed(time_us=NOW, gateways={"solar-roof": lanes, "other": ()})
+    live.heard(topics.CHANGED, pack(note), retained=False)
+    assert (live._wants_read.is_set(), live._wants_structure) == (reads, all_of_it)
 
 
 def test_a_gateway_cannot_speak_for_another(stage: Stage) -> None:
