@@ -1,7 +1,8 @@
 """`python -m aggregator demo`: a plant, two gateways and the centre, live on this machine.
 
-A recorded solar-thermal plant answers on a real Modbus TCP server; two gateways poll it, judge,
-keep and send over MQTTS to our own broker; the live page shows it. All ports are free ones of
+A recorded solar-thermal plant answers on a real Modbus TCP server and on an OPC UA server; one
+gateway polls the one, one listens to the other; both judge, keep and send over MQTTS to our own
+broker; the live page shows it. All ports are free ones of
 loopback, all data lie in one folder, Ctrl-C ends all that was started here and nothing else.
 The simulators and the rigs are in `hil/`, beside the packages.
 """
@@ -12,12 +13,13 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aggregator import app, serve
 from aggregator.accounts import entry
@@ -47,26 +49,46 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
-def configuration(gateway: str, plant_port: int, broker_port: int) -> dict[str, Any]:
+class PlantPorts(NamedTuple):
+    """Where the plant answers in this run."""
+
+    modbus: int
+    opcua: int
+
+
+def configuration(gateway: str, plant: PlantPorts, broker_port: int) -> dict[str, Any]:
     """A rig's configuration with the ports of this run."""
     document: dict[str, Any] = json.loads((HIL / "rigs" / f"{gateway}.json").read_text())
     for device in document["devices"].values():
-        device["settings"]["port"] = plant_port
+        if device["driver"] == "opcua":
+            device["settings"]["url"] = f"opc.tcp://127.0.0.1:{plant.opcua}/"
+        else:
+            device["settings"]["port"] = plant.modbus
     for uplink in document["uplinks"]:
         uplink["port"] = broker_port
     return document
 
 
-def _gateways(data: Path, plant_port: int, broker_port: int, now: datetime) -> Iterator[Child]:
+def _gateways(data: Path, plant: PlantPorts, broker_port: int, now: datetime) -> Iterator[Child]:
     pki = PkiFolder(data / "centre" / "pki")
     for name in GATEWAYS:
         folder = data / name
         save_identity(pki.issue(Authority.GATEWAY, name, now), folder / "identity")
         file = folder / "configuration.json"
-        text = json.dumps(configuration(name, plant_port, broker_port), ensure_ascii=False, indent=1)
+        text = json.dumps(configuration(name, plant, broker_port), ensure_ascii=False, indent=1)
         write_atomically(file, text.encode(), 0o600)
         argv = [sys.executable, "-m", "edge", "run", "--config", str(file), "--data", str(folder)]
         yield Child(name, argv, folder=HIL.parent)
+
+
+def _after(child: Child, is_there: Callable[[], Awaitable[bool]]) -> Child:
+    """The same child, ready only when something else is there, too."""
+    own = child.ready_check
+
+    async def both() -> bool:
+        return (own is None or await own()) and await is_there()
+
+    return replace(child, ready_check=both)
 
 
 def entry_link(data: Path, port: int) -> str:
@@ -100,7 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     data, speed = arguments.data.resolve(), arguments.speed
     now = datetime.now(UTC)
-    web_port, gateway_port, central_port, plant_port = free_ports(4)
+    web_port, gateway_port, central_port, *plant_ports = free_ports(5)
+    ports = PlantPorts(*plant_ports)
     settings = app.ServeSettings(
         data / "centre",
         web_port=web_port,
@@ -111,7 +134,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Preparing the demo in {os.path.relpath(data)} …", flush=True)
     app.prepare(settings, now)
     options = {
-        "--port": str(plant_port),
+        "--port": str(ports.modbus),
+        "--opcua-port": str(ports.opcua),
         "--speed": f"{speed:g}",
         "--begin": BEGIN,
         "--plant": str(HIL / "plants" / "solar.toml"),
@@ -120,11 +144,13 @@ def run(arguments: argparse.Namespace) -> int:
     plant = Child(
         "plant",
         [sys.executable, "-m", "hil.plant", *(word for option in options.items() for word in option)],
-        ready_check=partial(is_listening, "127.0.0.1", plant_port),
         folder=HIL.parent,
     )
-    gateways = list(_gateways(data, plant_port, gateway_port, now))
-    children = [*app.children(settings, now), plant, *gateways]
+    gateways = list(_gateways(data, ports, gateway_port, now))
+    # The plant takes the longest to start and does so beside the centre; the last of the centre's
+    # children waits for it, so that no gateway begins with a loss.
+    *centre, last = app.children(settings, now)
+    children = [plant, *centre, _after(last, partial(is_listening, "127.0.0.1", ports.opcua)), *gateways]
 
     def announce() -> None:
         print(
@@ -132,7 +158,8 @@ def run(arguments: argparse.Namespace) -> int:
   Feldwarte is running.
 
     live page    {entry_link(settings.data, web_port)}
-    plant        Modbus TCP on 127.0.0.1:{plant_port}, {speed:g} times as fast as recorded
+    plant        {speed:g} times as fast as recorded
+                 Modbus TCP on 127.0.0.1:{ports.modbus}, OPC UA on 127.0.0.1:{ports.opcua}
     gateways     {", ".join(GATEWAYS)}, over MQTTS to 127.0.0.1:{gateway_port}
     try          {os.path.relpath(sys.executable)} -m edge read --data {os.path.relpath(data / GATEWAYS[0])}
 

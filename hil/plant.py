@@ -3,7 +3,8 @@ r"""A recorded plant on a real Modbus TCP server, replayed at any speed, with se
     python -m hil.plant --speed 60 --plant hil/plants/solar.toml \
         --recording hil/recordings/thermalsolar.csv.xz
 
-The server is the library's; here is what stands behind it. Which registers there are is in
+With `--opcua-port` the same plant also answers on OPC UA, see `opcua_server.py`. The server is the
+library's; here is what stands behind it. Which registers there are is in
 `points.py` and `plants/*.toml`, the clock in `recording.py`, the oracle in `counter.py`.
 """
 
@@ -14,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -281,6 +282,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--recording", type=Path, required=True, help="*.csv.xz")
     parser.add_argument("--plant", type=Path, required=True, help="*.toml: units and points")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (0)")
+    parser.add_argument("--opcua-port", type=int, help="serve it on OPC UA as well")
     parser.add_argument("--speed", type=float, default=1.0, help="times as fast as recorded (1)")
     parser.add_argument("--begin", type=datetime.fromisoformat, help="where in the recording, UTC; its start")
     parser.add_argument("--log", type=Path, help="appends each answered request as a line of JSON")
@@ -313,7 +315,13 @@ async def _run(arguments: argparse.Namespace) -> None:
     replay = Replay(recording.time_us, speed=arguments.speed, begun_us=begun_us, first=first)
     line = lambda: replay.line(time.monotonic_ns() // 1000)  # noqa: E731  # the replay with its clock
     log = _log_to(arguments.log)
-    async with serving(plant_map, plant, line, port=arguments.port, log=log) as port:
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(plant_map, plant, line, port=arguments.port, log=log))
+        if arguments.opcua_port is not None:
+            from hil import opcua_server  # a library of its own, for those who want it
+
+            beside = opcua_server.serving(plant_map, plant, line, arguments.opcua_port)
+            await stack.enter_async_context(beside)
         await process.until_ended(HOST, port, arguments.ready)
 
 
