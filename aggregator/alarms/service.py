@@ -45,11 +45,7 @@ def history(
 ) -> tuple[list[Alarm], Position | None]:
     """A page of the history, newest first, and where the next one goes on; None: that was all."""
     with reading(databases.main) as connection:
-        found = store.history(scope, connection, asked, after, limit + 1)
-    if len(found) <= limit:
-        return found, None
-    last = found[limit - 1]
-    return found[:limit], Position(last.raised_us, last.line)
+        return store.history(scope, connection, asked, after, limit)
 
 
 def events(
@@ -89,21 +85,27 @@ def _acknowledge(
 ) -> list[Acknowledged]:
     wanted = list(dict.fromkeys(lines))
     there = store.lines(scope, connection, wanted)
-    return [_one(scope, connection, line, there.get(line), comment, now_us) for line in wanted]
+    found: list[Acknowledged] = []
+    wishes: list[Wished] = []
+    for line in wanted:
+        alarm = there.get(line)
+        if alarm is None:
+            found.append(Acknowledged(line, Became.UNKNOWN))
+            continue
+        wished = Wished(line, alarm.number, str(uuid4()), scope.actor, now_us, comment)
+        match alarm.why_not:
+            case WhyNot.ALREADY:
+                store.note(scope, connection, wished, "already", after=f"by {alarm.acknowledged_by}")
+                found.append(_already(alarm))
+            case WhyNot.NOT_NEEDED:
+                found.append(Acknowledged(line, Became.NOT_NEEDED))
+            case _:
+                wishes.append(wished)
+                found.append(Acknowledged(line, Became.WAITING, scope.actor, "", now_us, comment))
+    store.put_wishes(scope, connection, wishes)
+    return found
 
 
-def _one(
-    scope: Scope, connection: Connection, line: Line, alarm: Alarm | None, comment: str, now_us: int
-) -> Acknowledged:
-    if alarm is None:
-        return Acknowledged(line, Became.UNKNOWN)
-    wished = Wished(line, alarm.number, str(uuid4()), scope.actor, now_us, comment)
-    match alarm.why_not:
-        case WhyNot.ALREADY:
-            by, at_us = alarm.acknowledged_by, alarm.acknowledged_us
-            store.note(scope, connection, wished, "already", after=f"by {by}")
-            return Acknowledged(line, Became.ALREADY, by, alarm.acknowledged_name, at_us, alarm.comment)
-        case WhyNot.NOT_NEEDED:
-            return Acknowledged(line, Became.NOT_NEEDED)
-    store.put_wish(scope, connection, wished)
-    return Acknowledged(line, Became.WAITING, scope.actor, "", now_us, comment)
+def _already(alarm: Alarm) -> Acknowledged:
+    by, name, at_us = alarm.acknowledged_by, alarm.acknowledged_name, alarm.acknowledged_us
+    return Acknowledged(alarm.line, Became.ALREADY, by, name, at_us, alarm.comment)

@@ -46,6 +46,9 @@ from contract.wire.records import EventKind, EventRecord
 TEXT_MAX = 2000
 """What is kept of a gateway's answer, characters."""
 INT64_MAX = 2**63 - 1
+LOOKED_AT = 20_000
+"""Occurrences that one question for the history looks through, where no index helps."""
+_BEFORE_ALL = Line("", Source.SYSTEM, "", -INT64_MAX)
 
 _value_decoder = msgspec.msgpack.Decoder(Value | None)
 
@@ -297,15 +300,19 @@ def _merge_alarm(connection: Connection, tenant: str, line: Line, record: EventR
     if not changed.rowcount:
         key = line_columns(line) | {"number": record.number}
         connection.execute(insert(alarm).values({"store": record.store, **key, **found, "tenant_id": tenant}))
-    of = {
+    connection.execute(_SET_OPEN, _of(line))
+    if "raised_us" in found:
+        connection.execute(_CLOSE_FORERUNNER, _of(line))
+
+
+def _of(line: Line) -> dict[str, object]:
+    """Parameters of `_OF_LINE`."""
+    return {
         "of_gateway": line.gateway,
         "of_source": line.source.value,
         "of_message": line.message,
         "of_occurrence": line.occurrence_us,
     }
-    connection.execute(_SET_OPEN, of)
-    if "raised_us" in found:
-        connection.execute(_CLOSE_FORERUNNER, of)
 
 
 def _encoded(value: Value | None) -> bytes | None:
@@ -392,48 +399,69 @@ def current(scope: Scope, connection: Connection, limit: int | None = 1000) -> l
 @needs(Right.VIEW)
 def lines(scope: Scope, connection: Connection, wanted: Sequence[Line]) -> dict[Line, Alarm]:
     """Those of these lines that the scope reaches."""
-    a = alarm.c
-    key = tuple_(a.gateway, a.source, a.message, a.occurrence_us)
-    found: dict[Line, Alarm] = {}
-    for at in range(0, len(wanted), 100):
-        keys = [(w.gateway, w.source.value, w.message, w.occurrence_us) for w in wanted[at : at + 100]]
-        query = _lines(scope).where(key.in_(keys))
-        found |= {one.line: one for one in map(_alarm, connection.execute(query))}
-    return found
+    query = _lines(scope).where(_OF_LINE)
+    rows = (connection.execute(query, _of(line)).one_or_none() for line in wanted)
+    return {one.line: one for one in map(_alarm, filter(None, rows))}
 
 
 @needs(Right.VIEW)
 def history(
     scope: Scope, connection: Connection, asked: Asked, after: Position | None, limit: int
-) -> list[Alarm]:
-    """Occurrences raised in from_us…to_us, newest first, behind `after`."""
+) -> tuple[list[Alarm], Position | None]:
+    """Occurrences raised in from_us…to_us, newest first, behind `after`; and where to go on.
+
+    What no index finds is looked for among the next `LOOKED_AT` only, so that no question takes
+    long; it may give few or none and still go on.
+    """
     a = alarm.c
-    query = (
-        _lines(scope)
-        .where(a.raised_us >= asked.from_us, a.raised_us <= asked.to_us)
-        .order_by(a.raised_us.desc(), a.gateway, a.source, a.message, a.occurrence_us)
-        .limit(limit)
-    )
+    within = [a.raised_us >= asked.from_us, a.raised_us <= asked.to_us]
     if after is not None:
         line = (a.gateway, a.source, a.message, a.occurrence_us)
         behind = tuple_(*line) > (after.line.gateway, after.line.source.value, *after.line[2:])
-        query = query.where(a.raised_us <= after.raised_us, or_(a.raised_us < after.raised_us, behind))
+        within += [a.raised_us <= after.raised_us, or_(a.raised_us < after.raised_us, behind)]
     if asked.gateway:
-        query = query.where(a.gateway == asked.gateway)
+        within.append(a.gateway == asked.gateway)
+    sifted = _sifted(asked)
+    end: Position | None = None
+    if sifted or scope.sites is not None:
+        # Of one gateway its own index is the right one, so the tenant's is hidden.
+        tenant = func.coalesce(a.tenant_id, "") if asked.gateway else a.tenant_id
+        ordered = select(a.raised_us).where(tenant == scope.tenant, *within).order_by(a.raised_us.desc())
+        looked_at = ordered.offset(LOOKED_AT).limit(1)
+        until_us = connection.execute(looked_at).scalar()
+        if until_us is not None:
+            within.append(a.raised_us >= until_us)
+            end = Position(until_us - 1, _BEFORE_ALL)
+    query = (
+        _lines(scope)
+        .where(*within, *sifted)
+        .order_by(a.raised_us.desc(), a.gateway, a.source, a.message, a.occurrence_us)
+        .limit(limit + 1)
+    )
+    found = [_alarm(row) for row in connection.execute(query)]
+    if len(found) > limit:
+        last = found[limit - 1]
+        return found[:limit], Position(last.raised_us, last.line)
+    return found, end
+
+
+def _sifted(asked: Asked) -> list[ColumnElement[bool]]:
+    """What is asked for beyond time and gateway."""
+    sifted: list[ColumnElement[bool]] = []
     if asked.priority is not None:
-        query = query.where(a.priority == asked.priority)
+        sifted.append(alarm.c.priority == asked.priority)
     match asked.state:
         case "standing":
-            query = query.where(_STANDING)
+            sifted.append(_STANDING)
         case "over":
-            query = query.where(~_STANDING)
+            sifted.append(~_STANDING)
         case "acknowledged":
-            query = query.where(_ACKNOWLEDGED)
+            sifted.append(_ACKNOWLEDGED)
         case "unacknowledged":
-            query = query.where(~_ACKNOWLEDGED, _MUST)
+            sifted += [~_ACKNOWLEDGED, _MUST]
     if asked.words:
-        query = query.where(_has(asked.words))
-    return [_alarm(row) for row in connection.execute(query)]
+        sifted.append(_has(asked.words))
+    return sifted
 
 
 _MUST = func.coalesce(message.c.acknowledge, true())
@@ -531,24 +559,13 @@ def _alarm(row: Row[Any]) -> Alarm:
 def _has(words: str) -> ColumnElement[bool]:
     """All of the words somewhere in the line. SQLite folds the case of ASCII letters only."""
     a, w = alarm.c, acknowledgement.c
-    columns = (
-        a.text,
-        a.message,
-        a.signal,
-        a.acknowledged_by,
-        a.comment,
-        w.actor,
-        w.comment,
-        account.c.display_name,
-        signal.c.name,
-        gateway.c.name,
-        cast(a.number, String),
-    )
+    always = (a.text, a.message, a.signal, a.acknowledged_by, a.comment, gateway.c.name)
+    seldom = (signal.c.name, w.actor, w.comment, account.c.display_name)
+    said: ColumnElement[str] = cast(a.number, String)
+    for column in (*always, *(func.coalesce(c, "") for c in seldom)):
+        said = said + "\n" + column
     return and_(
-        *(
-            or_(*(c.icontains(form, autoescape=True) for form in _forms(word) for c in columns))
-            for word in words.split()
-        )
+        *(or_(*(said.icontains(form, autoescape=True) for form in _forms(word))) for word in words.split())
     )
 
 
@@ -566,29 +583,33 @@ def _in_sites(scope: Scope) -> ColumnElement[bool]:
 
 
 @needs(Right.ACKNOWLEDGE)
-def put_wish(scope: Scope, connection: Connection, wished: Wished) -> None:
-    """Keep what an operator acknowledged until the gateway has it; in the place of a refused one.
+def put_wishes(scope: Scope, connection: Connection, wishes: Sequence[Wished]) -> None:
+    """Keep what an operator acknowledged until the gateways have it; in the place of what was refused.
 
     Raises:
         Unstorable: another operator was quicker, in a transaction beside this one.
     """
-    line = line_columns(wished.line)
-    w = acknowledgement.c
-    refused = and_(*(w[name] == value for name, value in line.items()), w.state == Wish.REFUSED.value)
-    connection.execute(delete(acknowledgement).where(refused))
-    connection.execute(
-        insert(acknowledgement).values(
-            **line,
-            tenant_id=scope.tenant,
-            number=wished.number,
-            id=wished.id,
-            actor=wished.actor,
-            time_us=wished.time_us,
-            comment=wished.comment,
-            state=Wish.WAITING.value,
-        )
-    )
-    note(scope, connection, wished, "asked", after=wished.comment)
+    if not wishes:
+        return
+    connection.execute(_DROP_REFUSED, [_of(wished.line) for wished in wishes])
+    fresh = {"tenant_id": scope.tenant, "state": Wish.WAITING.value}
+    rows = [
+        line_columns(wished.line) | {name: getattr(wished, name) for name in _WISHED} | fresh
+        for wished in wishes
+    ]
+    connection.execute(insert(acknowledgement), rows)
+    for wished in wishes:
+        note(scope, connection, wished, "asked", after=wished.comment)
+
+
+_WISHED = ("number", "id", "actor", "time_us", "comment")
+_DROP_REFUSED = delete(acknowledgement).where(
+    acknowledgement.c.gateway == bindparam("of_gateway"),
+    acknowledgement.c.source == bindparam("of_source"),
+    acknowledgement.c.message == bindparam("of_message"),
+    acknowledgement.c.occurrence_us == bindparam("of_occurrence"),
+    acknowledgement.c.state == Wish.REFUSED.value,
+)
 
 
 def line_columns(line: Line) -> dict[str, object]:
