@@ -192,21 +192,25 @@ def claim_signals(
     for number in gone:
         gained |= _hand_over(scope, connection, gateway_id, known[number].uid, time_us, now_us)
     others = _holders_elsewhere(scope, connection, gateway_id, [n.uid for n in numbers])
+    constant = {"gateway": gateway_id, "store": store, "tenant_id": scope.tenant, "to_us": NEVER_HELD}
+    fresh = [constant | {"number": n.number, "uid": n.uid} for n in numbers if n.number not in known]
+    if fresh:
+        connection.execute(insert(binding), fresh)
+    held: list[int] = []
     for number, uid in ((n.number, n.uid) for n in numbers):
         other = others.get(uid)
-        if number not in known:
-            values = {"gateway": gateway_id, "store": store, "number": number, "uid": uid}
-            connection.execute(insert(binding).values(**values, tenant_id=scope.tenant, to_us=NEVER_HELD))
-        elif known[number].to_us is None:
+        if number in known and known[number].to_us is None:
             continue
         if other is not None and other.listed:
             _note_quarrel(scope, connection, uid, other.binding.gateway, gateway_id, now_us)
             continue
         if other is not None:
             _move(scope, connection, other.binding, gateway_id, time_us, now_us)
-        connection.execute(update(binding).where(here, b.number == number).values(to_us=None))
+        held.append(number)
         if other is not None or number in known:
             gained.add(gateway_id)
+    for at in range(0, len(held), 500):
+        connection.execute(update(binding).where(here, b.number.in_(held[at : at + 500])).values(to_us=None))
     return gained
 
 
@@ -386,11 +390,13 @@ def _put_signals(scope: Scope, connection: Connection, gateway_id: str, configur
     signals = configuration.signals
     elsewhere = _holders_elsewhere(scope, connection, gateway_id, list(signals))
     ours = _holds(scope, connection, gateway_id)
-    known = {
-        row.uid: row._asdict()
-        for row in connection.execute(select(signal).where(s.tenant_id == scope.tenant))
-        if row.uid in signals
-    }
+    known: dict[str, dict[str, object]] = {}
+    uids = list(signals)
+    for at in range(0, len(uids), 500):
+        some = s.uid.in_(uids[at : at + 500])
+        query = select(signal).where(s.tenant_id == scope.tenant, some)
+        known |= {row.uid: row._asdict() for row in connection.execute(query)}
+    fresh: list[dict[str, object]] = []
     for position, (uid, said) in enumerate(signals.items()):
         if uid in elsewhere and uid not in ours:
             continue  # another gateway has it and says what it is called
@@ -406,10 +412,12 @@ def _put_signals(scope: Scope, connection: Connection, gateway_id: str, configur
         }
         there: dict[str, object] | None = known.get(uid)
         if there is None:
-            connection.execute(insert(signal).values(tenant_id=scope.tenant, uid=uid, **values))
+            fresh.append({"tenant_id": scope.tenant, "uid": uid, **values})
         elif any(there[name] != value for name, value in values.items()):
             this = and_(s.tenant_id == scope.tenant, s.uid == uid)
             connection.execute(update(signal).where(this).values(values))
+    if fresh:
+        connection.execute(insert(signal), fresh)
 
 
 def _holds(scope: Scope, connection: Connection, gateway_id: str) -> set[str]:
@@ -500,6 +508,18 @@ def signals(scope: Scope, connection: Connection, uids: Sequence[str] | None = N
         )
         for row in connection.execute(query)
     ]
+
+
+@needs(Right.VIEW)
+def documents(
+    scope: Scope, connection: Connection, gateway_ids: Sequence[str]
+) -> dict[str, tuple[str, bytes]]:
+    """Digest and text of the configuration in force of each of these gateways that has told one."""
+    g = gateway.c
+    query = select(g.id, g.applied_digest, g.applied).where(
+        g.tenant_id == scope.tenant, _in_sites(scope), g.id.in_(list(gateway_ids)), g.applied.is_not(None)
+    )
+    return {str(row.id): (str(row.applied_digest), bytes(row.applied)) for row in connection.execute(query)}
 
 
 @needs(Right.VIEW)
