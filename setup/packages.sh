@@ -1,7 +1,7 @@
 #!/bin/sh
 # System packages: lists what is missing and why, asks, then installs with apt-get.
 #
-#   setup/packages.sh PURPOSE...      run fault ci browser
+#   setup/packages.sh PURPOSE...      run fault ci browser systemd front
 #
 # YES=1 answers yes. Without a terminal and without YES it stops with exit code 1 and prints the
 # exact command. A package's service is not started by us and, freshly installed, not enabled;
@@ -30,13 +30,15 @@ if [ "${1:-}" = --install ]; then
 
     apt-get -qq update || echo "setup: apt-get update failed; going on with the lists that are here" >&2
     apt-get install -y --no-install-recommends "$@"
-    case " $* " in
-    *' mosquitto '*)
-        # It was not here before, so nobody relies on its service. Ours runs with its own
-        # configuration and ports; a second broker at each boot helps nobody.
-        ! command -v systemctl >/dev/null || systemctl disable mosquitto.service >/dev/null 2>&1 || true
-        ;;
-    esac
+    # They were not here before, so nobody relies on their services. Ours run with their own
+    # configuration and ports; a second one at each boot helps nobody.
+    for service in mosquitto nginx; do
+        case " $* " in
+        *" $service "*)
+            ! command -v systemctl >/dev/null || systemctl disable "$service.service" >/dev/null 2>&1 || true
+            ;;
+        esac
+    done
     exit 0
 fi
 
@@ -77,6 +79,14 @@ for purpose in "$@"; do
     browser)
         need chromium chromium "opens the pages as an operator would"
         ;;
+    systemd)
+        need systemd-analyze systemd "reckons how exposed the units are"
+        need systemd-nspawn systemd-container "boots a machine of its own that runs them"
+        need mmdebstrap mmdebstrap "makes that machine's root"
+        ;;
+    front)
+        need nginx nginx "the HTTPS front; runs on ports and files of our own, Debian's service stays off"
+        ;;
     ci)
         need gcc gcc "builds systemd-python"
         need pkg-config pkg-config "finds libsystemd for it"
@@ -85,7 +95,7 @@ for purpose in "$@"; do
             lack python3-dev "Python's headers for it"
         ;;
     *)
-        echo "setup/packages.sh: no purpose '$purpose'; run, fault, browser or ci" >&2
+        echo "setup/packages.sh: no purpose '$purpose'; run, fault, browser, systemd, front or ci" >&2
         exit 2
         ;;
     esac
