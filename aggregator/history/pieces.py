@@ -73,6 +73,10 @@ class Claims:
     def add(self, claim: Claim) -> None:
         self._claims.append(claim)
 
+    def all(self) -> list[Claim]:
+        """Each of them."""
+        return list(self._claims)
+
     def uids(self) -> set[str]:
         return {claim.uid for claim in self._claims}
 

@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
 from aggregator.db.engine import reading
 from aggregator.gateways import store as gateways
 from aggregator.history import service as history
+from aggregator.history.answer import as_bytes, as_json
+from aggregator.history.cache import Cache
 from aggregator.history.pieces import Range
 from aggregator.history.rules import carried, moment, quality_name
+from aggregator.history.trend import curves
 from aggregator.scope import Right, Scope
 from aggregator.web.gate import right, scope
 from aggregator.web.problem import Problem
 from aggregator.web.settings import Served, served
+from contract.history.decimate import POINTS_MIN
 
 past = Blueprint("past", __name__, url_prefix="/api/v1")
 
@@ -27,6 +31,9 @@ SIGNALS_MAX = 100
 PAGE = 50_000
 """Samples of one signal read at once: what an answer of any length takes of our memory."""
 LIMIT = 1_000_000
+CURVES_MAX = 64
+POINTS = 2000
+POINTS_MAX = 20_000
 DEFAULT_SPAN_US = 30 * 60 * 1_000_000
 TIME_MAX_US = 2**62
 
@@ -36,12 +43,9 @@ TIME_MAX_US = 2**62
 def history_of() -> ResponseReturnValue:
     """Samples of some signals, from ≤ time < to, streamed."""
     now_us = time.time_ns() // 1000
-    to_us = instant("to", now_us, now_us)
-    from_us = instant("from", to_us - DEFAULT_SPAN_US, now_us)
-    if from_us >= to_us:
-        raise Problem("from is not before to", parameter="from", value=request.args.get("from", ""))
+    from_us, to_us = _span(now_us)
     uids = _signals()
-    limit = _limit()
+    limit = _number("limit", LIMIT, 1, LIMIT, "samples per signal")
     asked = (served(), scope(), uids, from_us, to_us, limit)
     match request.args.get("format", "json"):
         case "json":
@@ -53,12 +57,46 @@ def history_of() -> ResponseReturnValue:
             raise Problem("format is json or csv", parameter="format", value=other)
 
 
-def _signals() -> list[str]:
+@past.get("/trend")
+@right(Right.VIEW)
+def trend() -> ResponseReturnValue:
+    """Curves of some signals for drawing, from ≤ time < to."""
+    now_us = time.time_ns() // 1000
+    from_us, to_us = _span(now_us)
+    uids = _signals(CURVES_MAX)
+    points = _number("points", POINTS, POINTS_MIN, POINTS_MAX, "points per signal")
+    found = curves(scope(), served().databases, _cache(), uids, (from_us, to_us), now_us, points)
+    with reading(served().databases.main) as connection:
+        named = {row.uid: row for row in gateways.signals(scope(), connection, uids)}
+    match request.args.get("format", "binary"):
+        case "binary":
+            body = b"".join(as_bytes(from_us, to_us, points, found, named))
+            return Response(body, mimetype="application/octet-stream")
+        case "json":
+            return Response(as_json(from_us, to_us, points, found, named), mimetype="application/json")
+        case other:
+            raise Problem("format is binary or json", parameter="format", value=other)
+
+
+def _cache() -> Cache:
+    found: Cache = current_app.extensions.setdefault("history_cache", Cache())
+    return found
+
+
+def _span(now_us: int) -> tuple[int, int]:
+    to_us = instant("to", now_us, now_us)
+    from_us = instant("from", to_us - DEFAULT_SPAN_US, now_us)
+    if from_us >= to_us:
+        raise Problem("from is not before to", parameter="from", value=request.args.get("from", ""))
+    return from_us, to_us
+
+
+def _signals(most: int = SIGNALS_MAX) -> list[str]:
     uids = list(dict.fromkeys(request.args.getlist("signal")))
     if not uids:
         raise Problem("name at least one signal: ?signal=uid&signal=uid", parameter="signal")
-    if len(uids) > SIGNALS_MAX:
-        raise Problem(f"at most {SIGNALS_MAX} signals at once", parameter="signal", value=str(len(uids)))
+    if len(uids) > most:
+        raise Problem(f"at most {most} signals at once", parameter="signal", value=str(len(uids)))
     with reading(served().databases.main) as connection:
         there = gateways.known(scope(), connection, uids)
     for uid in uids:
@@ -67,10 +105,10 @@ def _signals() -> list[str]:
     return uids
 
 
-def _limit() -> int:
-    text = request.args.get("limit", str(LIMIT))
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= LIMIT:
-        raise Problem(f"limit is a number of samples per signal, 1…{LIMIT}", parameter="limit", value=text)
+def _number(name: str, default: int, low: int, high: int, what: str) -> int:
+    text = request.args.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise Problem(f"{name} is a number of {what}, {low}…{high}", parameter=name, value=text)
     return int(text)
 
 

@@ -113,6 +113,12 @@ class Segment:
         """Cycle of an axis in µs; 0 = event-driven."""
         return self._shape.axes.cycle_us[axis]
 
+    def ends(self, axis: int) -> tuple[int, int]:
+        """First and last time of an axis in µs, known without the body."""
+        axes, unit_us = self._shape.axes, self._shape.unit_us
+        first = axes.start[axis]
+        return first * unit_us, (first + axes.span[axis]) * unit_us
+
     def times(self, axis: int) -> Int64s:
         """Times of an axis in µs since 1970 UTC, never decreasing. Read-only: columns share it."""
         if axis not in self._times:

@@ -2,6 +2,8 @@ import csv
 import io
 import itertools
 import json
+import math
+import struct
 from datetime import UTC, datetime
 from typing import Any
 
@@ -171,3 +173,95 @@ def test_two_signals_in_one_answer_keep_their_order(site: Any) -> None:
     assert list(json.loads(text)["signals"]) == ["roof.pump", "roof.collector"]
     pairs = itertools.pairwise(json.loads(text)["signals"]["roof.collector"]["samples"])
     assert all(a[0] <= b[0] for a, b in pairs)
+
+
+# --- Curves ----------------------------------------------------------------------------------
+
+
+def read(body: bytes) -> dict[str, Any]:
+    """As a page does it: every column where the head says, each at a multiple of 8."""
+    assert body[:4] == b"FWT1"
+    (size,) = struct.unpack_from("<I", body, 4)
+    head: dict[str, Any] = json.loads(body[8 : 8 + size])
+    end = 8 + size
+    for one in head["signals"]:
+        places = {name: 8 + size + one["at"][name] for name in ("time", "values", "quality")}
+        assert all(place % 8 == 0 for place in places.values())
+        for name, kind in (("time", "d"), ("values", "d"), ("quality", "B")):
+            one[name] = list(struct.unpack_from(f"<{one['count']}{kind}", body, places[name]))
+        end = places["quality"] + -one["count"] // 8 * -8
+    assert len(body) == end
+    return head
+
+
+def test_curves_as_bytes_and_as_json_say_the_same(site: Any) -> None:
+    samples = stored(site, 21)
+    at = samples[-1][0]
+    site.here.say(site.roof.tail({"roof.note": "heiß", "roof.counter": 2**60 + 1}, at))
+    asked: dict[str, Any] = {
+        "signal": ["roof.collector", "roof.note", "roof.counter"],
+        "from": samples[3][0],
+        "to": at + 1,
+    }
+    answer = get(site, "trend", **asked)
+    assert answer.mimetype == "application/octet-stream"
+    head = read(answer.data)
+    collector, note, counter = head["signals"]
+    assert [round(ms * 1000) for ms in collector["time"]] == [time_us for time_us, _ in samples[3:]]
+    assert collector["values"] == [value for _, value in samples[3:]]
+    assert collector["quality"] == [0] * 18
+    assert collector["before"] == [samples[2][0], 2.0, 0]
+    assert (collector["name"], collector["unit"], collector["type"]) == ("Kollektor", "°C", "float")
+    assert (collector["samples"], collector["is_reduced"], collector["is_held"]) == (18, False, False)
+    assert (note["texts"], note["values"], note["is_held"]) == (["heiß"], [0.0], True)
+    assert counter["exact"] == [[0, str(2**60 + 1)]]
+    said = get(site, "trend", format="json", **asked).json
+    for one, other in zip(head["signals"], said["signals"], strict=True):
+        assert [round(ms * 1000) for ms in one["time"]] == other["time_us"]
+        assert one["values"] == other["values"]
+        assert one["quality"] == other["quality"]
+        assert {key: one[key] for key in ("uid", "before", "texts", "exact", "missing")} == {
+            key: other[key] for key in ("uid", "before", "texts", "exact", "missing")
+        }
+
+
+def test_no_number_is_null_in_json_and_nan_in_bytes(site: Any) -> None:
+    at = now_us() - 30 * S
+    site.here.say(site.roof.tail({"roof.flow": (float("nan"), 0x81)}, at))
+    (said,) = get(site, "trend", signal="roof.flow", format="json").json["signals"]
+    assert (said["values"][0], said["quality"][0]) == (None, 0x81)
+    (told,) = read(get(site, "trend", signal="roof.flow").data)["signals"]
+    assert math.isnan(told["values"][0])
+
+
+def test_points_are_the_most_an_answer_has_and_it_says_that_it_left_some_out(site: Any) -> None:
+    stored(site, 60)
+    asked: dict[str, Any] = {"signal": "roof.collector", "points": 10, "from": "-1h"}
+    (told,) = read(get(site, "trend", **asked).data)["signals"]
+    assert told["count"] <= 10
+    assert told["samples"] >= 60
+    assert told["is_reduced"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "parameter", "way_out"),
+    [
+        ({}, 400, "signal", "?signal=uid"),
+        ({"signal": [str(i) for i in range(65)]}, 400, "signal", "at most 64"),
+        ({"signal": "nix"}, 404, "signal", "/api/v1/signals"),
+        ({"signal": "roof.flow", "points": "7"}, 400, "points", "8…20000"),
+        ({"signal": "roof.flow", "points": "20001"}, 400, "points", "8…20000"),
+        ({"signal": "roof.flow", "format": "csv"}, 400, "format", "binary or json"),
+        ({"signal": "roof.flow", "from": "-1m", "to": "-2m"}, 400, "from", "before"),
+    ],
+)
+def test_a_wrong_question_about_curves(
+    site: Any, arguments: dict[str, Any], status: int, parameter: str, way_out: str
+) -> None:
+    error = get(site, "trend", status, **arguments).json["error"]
+    assert error["parameter"] == parameter
+    assert way_out in error["text"]
+
+
+def test_nobody_sees_a_curve_without_a_key(site: Any) -> None:
+    assert site.app.test_client().get("/api/v1/trend?signal=roof.flow").status_code == 401

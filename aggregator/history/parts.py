@@ -1,0 +1,261 @@
+"""Parts of a curve: points out of a column or out of a head, put together with the holes between. Pure."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import isnan
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from aggregator.history.pieces import Piece, Values
+from contract.history.decimate import HOLE, Line, choose, choose_changes, with_holes
+from contract.model.batch import EXACT_INTEGER, Batch, Bools, Float64s, Int64s, UInt8s
+from contract.model.config import Configuration
+from contract.model.signal import DataType
+from contract.segment.decode import Segment
+from contract.segment.layout import Kind
+
+HOLE_FACTOR: Final = 2.5
+THINNED_S: Final = 60.0
+"""How often a gateway on a metered link sends its tail."""
+
+
+class Manner(NamedTuple):
+    """How a signal speaks: the pause it makes by itself, None if it may be silent for ever."""
+
+    pause_us: int | None
+    is_held: bool
+
+
+class Part(NamedTuple):
+    """Some points of one signal by time, with their holes, and how far apart its samples may lie."""
+
+    time_us: Int64s
+    values: Values
+    quality: UInt8s
+    samples: int
+    pause_us: int | None
+    coarse_us: int = 0
+
+
+SILENT: Final = Manner(None, is_held=False)
+NOTHING: Final = Part(np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8), 0, None)
+
+
+def manner_of(configuration: Configuration, uid: str) -> Manner:
+    """How a signal of this configuration speaks."""
+    signal = configuration.signals.get(uid)
+    if signal is None:
+        return Manner(None, is_held=False)
+    is_switch = signal.type in {DataType.BOOLEAN, DataType.TEXT}
+    cycle_s = configuration.groups[signal.group].cycle_s
+    if any(uplink.thinned for uplink in configuration.uplinks):
+        cycle_s = max(cycle_s, THINNED_S)
+    if signal.archive.mode == "every":
+        return Manner(round(cycle_s * 1e6), is_switch)
+    longest_s = signal.archive.max_interval_s
+    pause_us = None if longest_s is None else round((cycle_s + longest_s) * 1e6)
+    return Manner(pause_us, is_held=True)
+
+
+def part_of(piece: Piece, manner: Manner) -> Part:
+    """A piece with its holes."""
+    values = _drawable(piece.values)
+    samples = len(piece.time_us)
+    if manner.pause_us is None or samples < 2:
+        pause_us = None if manner.pause_us is None else round(HOLE_FACTOR * manner.pause_us)
+        return Part(piece.time_us, values, piece.quality, samples, pause_us)
+    step_us = float(np.median(np.diff(piece.time_us)))
+    pause_us = round(HOLE_FACTOR * max(manner.pause_us, step_us))
+    rows = Line(piece.time_us, np.arange(samples, dtype=np.float64), piece.quality)
+    holed = with_holes(rows, pause_us)
+    return Part(holed.time_us, _picked(values, holed.values), holed.quality, samples, pause_us)
+
+
+def _drawable(values: Values) -> Float64s | list[Any]:
+    """Values as float64 where that keeps each of them, else as they are."""
+    if isinstance(values, list):
+        return values
+    if values.dtype == np.int64 and bool(((values >= EXACT_INTEGER) | (values <= -EXACT_INTEGER)).any()):
+        whole: list[Any] = values.tolist()
+        return whole
+    return values.astype(np.float64, copy=False)
+
+
+def _picked(values: Values, rows: Float64s) -> Values:
+    """Values by row number; NaN where that is no row."""
+    if isinstance(values, list):
+        return [float("nan") if np.isnan(row) else values[int(row)] for row in rows.tolist()]
+    if len(rows) == len(values):
+        return values
+    there = ~np.isnan(rows)
+    picked = np.full(len(rows), np.nan)
+    picked[there] = values[rows[there].astype(np.intp)]
+    return picked
+
+
+def brief(segment: Segment, i: int, manner: Manner) -> Part | None:
+    """Column `i` out of the head alone; None where that would not show what it holds."""
+    kind, axis = segment.kind(i), segment.axis_of(i)
+    if kind == Kind.TEXT:
+        return None
+    figures, rows = segment.statistics, segment.rows(axis)
+    first_us, last_us = segment.ends(axis)
+    good = int(figures.good[i])
+    first, low, high, last = (
+        float(part[i]) for part in (figures.first, figures.minimum, figures.maximum, figures.last)
+    )
+    if good == 0 or (kind == Kind.INT64 and max(abs(low), abs(high)) >= EXACT_INTEGER):
+        return None
+    span_us, cycle_us = last_us - first_us, segment.cycle(axis)
+    pause_us = None
+    if manner.pause_us is not None:
+        pause_us = round(HOLE_FACTOR * max(manner.pause_us, cycle_us))
+    if segment.has_body:
+        # Where rows are missing the span is longer than so many cycles: then there may be a hole.
+        is_even = cycle_us > 0 and span_us - (rows - 1) * cycle_us <= (pause_us or 0) - cycle_us
+        if good < rows or rows < 4 or (pause_us is not None and not is_even):
+            return None
+    if low == high and first_us < last_us:
+        times, values = [first_us, last_us], [first, last]
+    elif span_us < 3:
+        times, values = [first_us] * 4, [first, low, high, last]
+    else:
+        third = span_us // 3
+        times, values = [first_us, first_us + third, first_us + 2 * third, last_us], [first, low, high, last]
+    quality = np.zeros(len(times), np.uint8)
+    return Part(np.array(times, np.int64), np.array(values), quality, good, pause_us, span_us)
+
+
+def thinned(part: Part, points: int, manner: Manner) -> Part:
+    """The part in at most `points` points."""
+    if len(part.time_us) <= points:
+        return part
+    numbers, _, _ = numbered(part.values)
+    line = Line(part.time_us, numbers, part.quality)
+    kept = rows_of(line, points, manner, is_listed=isinstance(part.values, list))
+    values = (
+        [part.values[row] for row in kept.tolist()] if isinstance(part.values, list) else part.values[kept]
+    )
+    return part._replace(time_us=part.time_us[kept], values=values, quality=part.quality[kept])
+
+
+def rows_of(line: Line, points: int, manner: Manner, *, is_listed: bool) -> npt.NDArray[np.intp]:
+    """Which rows to show; `is_listed`: the values are places in a list."""
+    if not len(line.time_us):
+        return np.empty(0, np.intp)
+    return choose_changes(line, points) if is_listed else choose(line, points, is_held=manner.is_held)
+
+
+def numbered(values: Values) -> tuple[Float64s, list[str], dict[int, int]]:
+    """Values as numbers to choose by; the texts they are places of, or the wide integers, by row."""
+    if not isinstance(values, list):
+        return values.astype(np.float64, copy=False), [], {}
+    if any(isinstance(value, str) for value in values):
+        places: dict[str, int] = {}
+        codes = [
+            value if _is_no_value(value) else places.setdefault(str(value), len(places)) for value in values
+        ]
+        return np.array(codes, np.float64), list(places), {}
+    exact = {
+        row: value
+        for row, value in enumerate(values)
+        if isinstance(value, int) and abs(value) >= EXACT_INTEGER
+    }
+    if not exact:
+        return np.array(values, np.float64), [], {}
+    seen: dict[Any, int] = {}
+    numbers = [value if _is_no_value(value) else seen.setdefault(value, len(seen)) for value in values]
+    return np.array(numbers, np.float64), [], exact
+
+
+def _is_no_value(value: object) -> bool:
+    return isinstance(value, float) and isnan(value)
+
+
+def hole_at(time_us: int) -> Part:
+    """A hole alone."""
+    return Part(np.array([time_us], np.int64), np.array([np.nan]), np.array([HOLE], np.uint8), 0, None)
+
+
+def joined(parts: Iterable[Part]) -> Part:
+    """Parts as one, with the holes between them."""
+    inside = sorted((part for part in parts if len(part.time_us)), key=lambda part: int(part.time_us[0]))
+    if not inside:
+        return NOTHING
+    if len(inside) == 1:
+        return inside[0]
+    chain = [inside[0]]
+    last_us, is_tangled = int(inside[0].time_us[-1]), False
+    for before, part in pairwise(inside):
+        pause_us = max(before.pause_us or 0, part.pause_us or 0)
+        begins_us = int(part.time_us[0])
+        is_tangled |= begins_us < last_us
+        if pause_us and before.samples and part.samples and begins_us - last_us > pause_us:
+            chain.append(hole_at(last_us + pause_us))
+        chain.append(part)
+        last_us = max(last_us, int(part.time_us[-1]))
+    time = np.concatenate([part.time_us for part in chain])
+    quality = np.concatenate([part.quality for part in chain])
+    values = _chained([part.values for part in chain])
+    pauses = [part.pause_us for part in chain if part.pause_us is not None]
+    if is_tangled:
+        order = np.argsort(time, kind="stable")
+        order = order[_true_holes(time[order], quality[order], max(pauses, default=0))]
+        time, quality = time[order], quality[order]
+        values = [values[row] for row in order.tolist()] if isinstance(values, list) else values[order]
+    return Part(
+        time,
+        values,
+        quality,
+        sum(part.samples for part in chain),
+        max(pauses, default=None),
+        max(part.coarse_us for part in chain),
+    )
+
+
+def _true_holes(time: Int64s, quality: UInt8s, pause_us: int) -> Bools:
+    """Mask without the holes that late samples have filled."""
+    keep = np.ones(len(time), bool)
+    holes = np.flatnonzero(quality == HOLE)
+    before, after = time[np.maximum(holes - 1, 0)], time[np.minimum(holes + 1, len(time) - 1)]
+    keep[holes[after - before <= pause_us]] = False
+    return keep
+
+
+def _chained(values: Sequence[Values]) -> Values:
+    arrays = [one for one in values if not isinstance(one, list)]
+    if len(arrays) == len(values):
+        return np.concatenate([one.astype(np.float64, copy=False) for one in arrays])
+    whole: list[Any] = []
+    for one in values:
+        whole += one if isinstance(one, list) else one.tolist()
+    return whole
+
+
+def merged(batches: Sequence[Batch]) -> Batch:
+    """Batches of one group as one."""
+    starts = np.cumsum([0, *(len(batch) for batch in batches)])
+    signals = [batch.signal for batch in batches]
+    assert all(one is not None for one in signals)
+    exact = tuple(
+        (row + int(start), value)
+        for start, batch in zip(starts, batches, strict=False)
+        for row, value in batch.exact
+    )
+    return Batch(
+        batches[0].group,
+        np.concatenate([one for one in signals if one is not None]),
+        np.concatenate([batch.times() for batch in batches]),
+        np.concatenate([batch.value for batch in batches]),
+        np.concatenate([np.zeros(len(b), np.uint8) if b.quality is None else b.quality for b in batches]),
+        exact,
+    )
+
+
+def size(part: Part) -> int:
+    """Bytes it takes in memory, about."""
+    values = part.values
+    beside = sum(60 + len(str(value)) for value in values) if isinstance(values, list) else values.nbytes
+    return part.time_us.nbytes + part.quality.nbytes + beside
