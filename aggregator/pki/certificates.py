@@ -28,6 +28,8 @@ AUTHORITY_LIFE = timedelta(days=30 * 365)
 CENTRAL_LIFE = timedelta(days=10 * 365)
 """Servers and central processes: their keys lie beside the authority's; a shorter life adds only failures."""
 GATEWAY_LIFE = timedelta(days=90)
+WEB_LIFE = timedelta(days=397)
+"""Of the pages' certificate: browsers refuse server certificates that are good for many years."""
 CLOCK_SLACK = timedelta(hours=1)
 """A certificate is valid this long before it was made, for clocks that run behind."""
 
@@ -128,8 +130,8 @@ def load_issuer(certificate: bytes, key: bytes) -> Issuer:
     return Issuer(x509.load_pem_x509_certificate(certificate), loaded)
 
 
-def new_authority(authority: Authority, now: datetime) -> Issuer:
-    """Self-signed root that signs leaves only."""
+def new_authority(authority: str, now: datetime) -> Issuer:
+    """Self-signed root that signs leaves only; `authority` is for who reads its name."""
     key = new_key()
     # The number tells two sites' authorities apart in logs; trust rests on the key alone.
     subject = _subject(f"Feldwarte {authority} authority {x509.random_serial_number():x}"[:64])
@@ -156,6 +158,27 @@ def server_certificate(
         .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
         .sign(issuer.key, hashes.SHA256())
     )
+
+
+def web_certificate(
+    issuer: Issuer, public_key: ec.EllipticCurvePublicKey, hosts: Sequence[str], now: datetime
+) -> x509.Certificate:
+    """Certificate of the pages, valid for each host name or address given.
+
+    Raises:
+        NameRefused: a host is neither an IP address nor a host name.
+    """
+    return (
+        _leaf(issuer, public_key, _subject("Feldwarte web"), now - CLOCK_SLACK, now + WEB_LIFE)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
+        .sign(issuer.key, hashes.SHA256())
+    )
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 as browsers show it."""
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def client_certificate(

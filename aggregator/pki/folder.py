@@ -3,6 +3,7 @@
     gateway-ca.pem .key       authority of the gateways      central-ca.pem .key   of our processes
     gateway-server.pem .key   the gateways' listener         central-server.pem .key
     gateway-crl.pem           who is refused                 central-crl.pem
+    web-ca.pem .key           authority of the pages         web-server.pem .key       their certificate
     issued.json               every client certificate given, and when it was revoked
     central/_ingest/          identity folders: ca.pem certificate.pem key.pem
 
@@ -24,6 +25,7 @@ from cryptography import x509
 from aggregator.pki.certificates import (
     CENTRAL_LIFE,
     GATEWAY_LIFE,
+    WEB_LIFE,
     AlreadyThere,
     Authority,
     Issuer,
@@ -42,6 +44,7 @@ from aggregator.pki.certificates import (
     pem_of_key,
     revocation_list,
     server_certificate,
+    web_certificate,
 )
 
 _FORMAT = 1
@@ -83,6 +86,14 @@ class ListenerFiles(NamedTuple):
     certificate: Path
     key: Path
     revoked: Path
+
+
+class WebFiles(NamedTuple):
+    """What the pages' own HTTPS needs, as paths; browsers are told to trust `authority`."""
+
+    authority: Path
+    certificate: Path
+    key: Path
 
 
 class PkiFolder:
@@ -206,6 +217,38 @@ class PkiFolder:
             self._path(authority, "crl.pem"),
         )
 
+    def web(self, hosts: Sequence[str], now: datetime) -> WebFiles:
+        """Certificate of the pages, and the authority behind it; made or renewed when needed.
+
+        The authority is one of its own: what people add to their browsers must not be what vouches
+        for gateways. The certificate is made anew when it is missing, half spent, or lacks one of
+        `hosts`; hosts it already had stay, loopback is always one.
+
+        Raises:
+            NameRefused: a host is neither address nor host name.
+        """
+        files = WebFiles(
+            self._path("web", "ca.pem"), self._path("web", "server.pem"), self._path("web", "server.key")
+        )
+        key_of_authority = self._path("web", "ca.key")
+        with self._lock():
+            if not files.authority.exists():
+                issuer = new_authority("web", now)
+                write_atomically(key_of_authority, pem_of_key(issuer.key), 0o600)
+                write_atomically(files.authority, pem_of(issuer.certificate), 0o644)
+            wanted = [checked_host(host) for host in (*LOOPBACK, *hosts)]
+            if files.certificate.exists() and files.key.exists():
+                held = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+                known = hosts_of(held)
+                if set(wanted) <= known and not is_half_spent(held, WEB_LIFE, now):
+                    return files
+                wanted += sorted(known)
+            issuer = load_issuer(files.authority.read_bytes(), key_of_authority.read_bytes())
+            key = new_key()
+            made = web_certificate(issuer, key.public_key(), list(dict.fromkeys(wanted)), now)
+            self._replace_pair(files.certificate, files.key, pem_of(made), pem_of_key(key))
+        return files
+
     def _refresh_server(self, authority: Authority, hosts: Sequence[str], now: datetime) -> None:
         issuer = self._issuer(authority)
         certificate, key = self._path(authority, "server.pem"), self._path(authority, "server.key")
@@ -218,11 +261,15 @@ class PkiFolder:
             wanted += sorted(known)
         server_key = new_key()
         made = server_certificate(issuer, server_key.public_key(), list(dict.fromkeys(wanted)), now)
+        self._replace_pair(certificate, key, pem_of(made), pem_of_key(server_key))
+
+    @staticmethod
+    def _replace_pair(certificate: Path, key: Path, new_certificate: bytes, new_key: bytes) -> None:
         # A kill between the two leaves a pair that does not match: the certificate goes first, so
         # that the next refresh sees it missing and makes both again.
         certificate.unlink(missing_ok=True)
-        write_atomically(key, pem_of_key(server_key), 0o600)
-        write_atomically(certificate, pem_of(made), 0o644)
+        write_atomically(key, new_key, 0o600)
+        write_atomically(certificate, new_certificate, 0o644)
 
     def _write_revoked(self, ledger: _Ledger, now: datetime) -> None:
         ledger = msgspec.structs.replace(ledger, crl_number=ledger.crl_number + 1)
@@ -252,7 +299,7 @@ class PkiFolder:
         except FileNotFoundError as err:
             raise NotThere(f"{self.folder} holds no {authority} authority; run `pki init`") from err
 
-    def _path(self, authority: Authority, what: str) -> Path:
+    def _path(self, authority: str, what: str) -> Path:
         return self.folder / f"{authority}-{what}"
 
     def _read(self) -> _Ledger:

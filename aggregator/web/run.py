@@ -10,20 +10,30 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from aggregator.accounts.rules import Lives
+from aggregator.accounts.start import first_run_invitation, is_anybody_there
 from aggregator.children import notify
 from aggregator.children.launch import die_with_parent
 from aggregator.config import DataFolder
+from aggregator.db.migrate import NewerData
 from aggregator.pki.certificates import PkiError
 from aggregator.pki.folder import PkiFolder
 from aggregator.web.app import create, served
+from aggregator.web.listen import (
+    ListenRefused,
+    account_first,
+    checked_listen,
+    host_and_port,
+    reached_by,
+)
 from aggregator.web.settings import WebSettings
+from aggregator.web.tls import WebCertificate
 
 OTHER_THREADS = 64
 STOP_S = 3
@@ -33,26 +43,41 @@ NOTIFY_SOCKET = "NOTIFY_SOCKET"
 EXAMPLE = "example: python -m aggregator web --data data --listen 127.0.0.1:8080"
 
 
-class ListenRefused(ValueError):
-    """The address must not be listened on."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `web`, for the parser of the whole program."""
     parser.epilog = EXAMPLE
-    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    add(
         "--listen",
         default="127.0.0.1:8080",
         metavar="ADDRESS:PORT",
-        help="loopback only (default: %(default)s)",
+        help="clear text on loopback, HTTPS elsewhere (default: %(default)s)",
     )
-    parser.add_argument(
-        "--broker", default="127.0.0.1:8884", metavar="HOST:PORT", help="its central listener (%(default)s)"
+    add("--host", action="append", default=[], metavar="NAME", help="by which the pages are reached; repeat")
+    add("--https", action="store_true", help="on loopback too")
+    add(
+        "--behind-proxy",
+        action="store_true",
+        help="believe one proxy on this machine what it says of who asks (X-Forwarded-…)",
     )
-    parser.add_argument(
-        "--sockets", type=int, default=192, metavar="N", help="live pages at once (default: %(default)s)"
+    add("--broker", default="127.0.0.1:8884", metavar="HOST:PORT", help="its central listener (%(default)s)")
+    add("--sockets", type=int, default=192, metavar="N", help="live pages at once (default: %(default)s)")
+    add(
+        "--idle-hours",
+        type=float,
+        default=12,
+        metavar="H",
+        help="a browser unused so long signs in anew (default: %(default)s)",
     )
+    add(
+        "--session-hours",
+        type=float,
+        default=168,
+        metavar="H",
+        help="so does every browser after so long (default: %(default)s)",
+    )
+    add("--no-invitation", action="store_true", help="print no link to the first run: the caller does")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,56 +85,60 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        address, port = checked_listen(arguments.listen)
-        broker_host, broker_port = _host_and_port(arguments.broker)
-        settings = WebSettings(
-            data=arguments.data.resolve(),
-            address=address,
-            port=port,
-            broker_host=broker_host,
-            broker_port=broker_port,
-            sockets_max=arguments.sockets,
-        )
-        PkiFolder(DataFolder(settings.data).pki).central("_web", datetime.now(UTC))
-    except (ListenRefused, PkiError) as error:
+        settings = settings_of(arguments)
+        pki = PkiFolder(DataFolder(settings.data).pki)
+        pki.central("_web", datetime.now(UTC))
+        certificate = WebCertificate(pki, sorted(settings.hosts)) if settings.is_https else None
+    except (ListenRefused, NewerData, PkiError) as error:
         print(f"web: {error}", file=sys.stderr)
         return 1
-    _Server(settings).run()
+    if certificate is not None:
+        print(certificate.told(), flush=True)
+    if not arguments.no_invitation:
+        invitation = first_run_invitation(settings.data, settings.address, settings.port)
+        if invitation:
+            print(invitation, flush=True)
+    _Server(settings, certificate).run()
     return 0
 
 
-def checked_listen(text: str) -> tuple[str, int]:
-    """Address and port to listen on in clear text.
+def settings_of(arguments: argparse.Namespace) -> WebSettings:
+    """What the arguments ask for.
 
     Raises:
-        ListenRefused: not loopback, or no address with a port.
+        ListenRefused: an address that must not be listened on, or not yet, or not so.
     """
-    address, port = _host_and_port(text)
-    try:
-        is_loopback = address == "localhost" or ip_address(address).is_loopback
-    except ValueError as error:
-        raise ListenRefused(f"--listen {text}: {address!r} is no address; e.g. 127.0.0.1:8080") from error
-    if not is_loopback:
+    listen = checked_listen(arguments.listen)
+    broker_host, broker_port = host_and_port(arguments.broker)
+    data = arguments.data.resolve()
+    if arguments.behind_proxy and (not listen.is_loopback or not arguments.host):
         raise ListenRefused(
-            f"--listen {text}: this server speaks clear text, which must not leave the machine;"
-            " listen on 127.0.0.1 and reach it through an SSH tunnel or a proxy with HTTPS"
+            "--behind-proxy: the proxy is on this machine and has names;"
+            " give --listen 127.0.0.1:8080 and each name by --host"
         )
-    return address, port
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ListenRefused(f"{text!r} is no ADDRESS:PORT; e.g. 127.0.0.1:8080")
-    return host, int(port)
+    if not listen.is_loopback and not is_anybody_there(data):
+        raise ListenRefused(account_first(listen, str(arguments.data)))
+    hour_us = 3600 * 1_000_000
+    return WebSettings(
+        data=data,
+        address=listen.address,
+        port=listen.port,
+        broker_host=broker_host,
+        broker_port=broker_port,
+        sockets_max=arguments.sockets,
+        hosts=frozenset(reached_by(listen, arguments.host)),
+        is_https=arguments.https or not listen.is_loopback,
+        is_behind_proxy=arguments.behind_proxy,
+        lives=Lives(round(arguments.idle_hours * hour_us), round(arguments.session_hours * hour_us)),
+    )
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn, set up here instead of by a file or the environment."""
 
-    def __init__(self, settings: WebSettings) -> None:
+    def __init__(self, settings: WebSettings, certificate: WebCertificate | None) -> None:
         self._settings = settings
+        self._certificate = certificate
         self._arbiter = os.getpid()
         # The worker speaks to the service manager, once it serves; gunicorn would at once.
         self._manager = os.environ.pop(NOTIFY_SOCKET, None)
@@ -136,6 +165,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "post_worker_init": self._start,
             "worker_exit": self._end,
         }
+        if self._certificate is not None:
+            # gunicorn speaks TLS where it knows of files; what it uses is the context.
+            settings |= self._certificate.files() | {"ssl_context": self._certificate.context}
         for name, value in settings.items():
             self.cfg.set(name, value)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from fakes.broker import Broker, free_port
+from fakes.broker import Broker, free_port, is_listening
 from fakes.databases import opened
 from fakes.mqtt import Client
 from fakes.people import entry_key, operators_token
@@ -277,8 +277,13 @@ class Reply(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path, broker: Broker | None = None, *options: str) -> Iterator[Web]:
-    """The real web server of a data folder; without a broker it finds nobody listening."""
+def serving(
+    folder: Path, broker: Broker | None = None, *options: str, has_accounts: bool = True
+) -> Iterator[Web]:
+    """The real web server of a data folder; without a broker it finds nobody listening.
+
+    With `--https` it is there as soon as it listens.
+    """
     port = free_port()
     central = free_port() if broker is None else broker.central_port
     command = [
@@ -293,7 +298,7 @@ def serving(folder: Path, broker: Broker | None = None, *options: str) -> Iterat
         f"127.0.0.1:{central}",
         *options,
     ]
-    key, link_key = operators_token(folder), entry_key(folder)
+    key, link_key = (operators_token(folder), entry_key(folder)) if has_accounts else ("", "")
     log = folder / "web.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -304,6 +309,8 @@ def serving(folder: Path, broker: Broker | None = None, *options: str) -> Iterat
 
         def is_up() -> bool:
             assert process.poll() is None, log.read_text()
+            if "--https" in options:
+                return is_listening(port)
             try:
                 return web.ask("/api/v1/health").status == 200
             except OSError:

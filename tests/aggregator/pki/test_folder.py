@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from aggregator.pki.certificates import (
     CENTRAL_LIFE,
@@ -16,7 +17,7 @@ from aggregator.pki.certificates import (
     PkiError,
     hosts_of,
 )
-from aggregator.pki.folder import PkiFolder, save_identity, write_atomically
+from aggregator.pki.folder import PkiFolder, WebFiles, save_identity, write_atomically
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 
@@ -214,3 +215,48 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     with pytest.raises(OSError, match="No space"):
         write_atomically(target, b"new", 0o600)
     assert files(tmp_path) == {str(target): b"old"}
+
+
+# --- The pages' own HTTPS --------------------------------------------------------------------
+
+
+def shown(of: WebFiles) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(of.certificate.read_bytes())
+
+
+def test_the_pages_have_an_authority_of_their_own(pki: PkiFolder) -> None:
+    made = pki.web(["scada.example", "192.0.2.7"], NOW)
+    authority = x509.load_pem_x509_certificate(made.authority.read_bytes())
+    shown(made).verify_directly_issued_by(authority)
+    for other in Authority:
+        assert pki.listener(other).authority.read_bytes() != made.authority.read_bytes()
+    assert hosts_of(shown(made)) == {"127.0.0.1", "::1", "localhost", "scada.example", "192.0.2.7"}
+    assert {mode(made.key), mode(pki.folder / "web-ca.key")} == {0o600}
+    life = shown(made).not_valid_after_utc - shown(made).not_valid_before_utc
+    assert life < timedelta(days=398)  # longer ones are refused by some browsers
+
+
+def test_the_pages_certificate_is_kept_until_it_grows_old_or_lacks_a_name(pki: PkiFolder) -> None:
+    first = pki.web(["a.example"], NOW)
+    authority, certificate = first.authority.read_bytes(), shown(first)
+    assert shown(pki.web([], NOW + timedelta(days=190))) == certificate
+    second = shown(pki.web(["b.example"], NOW + timedelta(days=1)))
+    assert {"a.example", "b.example"} <= hosts_of(second)
+    third = shown(pki.web([], NOW + timedelta(days=201)))
+    assert third.not_valid_after_utc == NOW + timedelta(days=201 + 397)
+    assert hosts_of(third) == hosts_of(second)
+    assert first.authority.read_bytes() == authority
+
+
+def test_a_pair_cut_in_the_middle_is_made_again(pki: PkiFolder) -> None:
+    made = pki.web([], NOW)
+    made.certificate.unlink()
+    key = made.key.read_bytes()
+    again = pki.web([], NOW)
+    assert again.key.read_bytes() != key
+    assert shown(again).public_key() == load_pem_private_key(again.key.read_bytes(), None).public_key()
+
+
+def test_a_name_that_is_none_is_refused_before_the_pages_are_served(pki: PkiFolder) -> None:
+    with pytest.raises(NameRefused):
+        pki.web(["not a host"], NOW)

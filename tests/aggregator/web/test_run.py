@@ -1,71 +1,166 @@
 """The server as it runs: gunicorn, its socket, its limits, its end."""
 
+import argparse
+import http.client
 import json
 import os
+import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.broker import free_port, running_broker
 from fakes.centre import SERVE, Reply, Speaker, Web, centre, document, serving
+from fakes.people import operators_token
 from fakes.processes import is_alive, wait_until
 from simple_websocket import Client, ConnectionClosed
 
 from aggregator.children import notify
 from aggregator.pki.folder import PkiFolder
-from aggregator.web.run import ListenRefused, checked_listen
+from aggregator.web import run
+from aggregator.web.listen import ListenRefused
+from aggregator.web.settings import WebSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+def asked(folder: Path, *words: str) -> WebSettings:
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    return run.settings_of(parser.parse_args(["--data", str(folder), *words]))
+
+
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "address", "port"),
     [
-        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
-        ("127.9.9.9:1", ("127.9.9.9", 1)),
-        ("[::1]:65535", ("::1", 65535)),
-        ("localhost:80", ("localhost", 80)),
+        ("127.0.0.1:8080", "127.0.0.1", 8080),
+        ("127.9.9.9:1", "127.9.9.9", 1),
+        ("[::1]:65535", "::1", 65535),
+        ("localhost:80", "localhost", 80),
     ],
 )
-def test_loopback_may_be_listened_on_in_clear_text(text: str, expected: tuple[str, int]) -> None:
-    assert checked_listen(text) == expected
+def test_loopback_may_be_listened_on_in_clear_text(
+    tmp_path: Path, text: str, address: str, port: int
+) -> None:
+    settings = asked(tmp_path, "--listen", text)
+    assert (settings.address, settings.port, settings.is_https) == (address, port, False)
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["0.0.0.0:80", "192.168.1.5:8080", "[::]:8080", "10.0.0.1:1", "[2001:db8::1]:8080"]
-)
-def test_any_other_address_is_refused_with_the_reason(text: str) -> None:
-    with pytest.raises(ListenRefused, match="clear text"):
-        checked_listen(text)
+PUBLIC = ["0.0.0.0:80", "192.168.1.5:8080", "[::]:8080", "10.0.0.1:1", "[2001:db8::1]:8080"]
+
+
+@pytest.mark.parametrize("text", PUBLIC)
+def test_any_other_address_waits_for_the_first_account(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ListenRefused, match=r"first is made on loopback.*--listen 127\.0\.0\.1:.*user .*add"):
+        asked(tmp_path, "--listen", text)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", PUBLIC)
+def test_any_other_address_is_https(tmp_path: Path, text: str) -> None:
+    operators_token(tmp_path)
+    settings = asked(tmp_path, "--listen", text, "--host", "Scada.example")
+    assert settings.is_https
+    assert "scada.example" in settings.hosts
 
 
 @pytest.mark.parametrize(
     "text", ["", "8080", ":8080", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "scada:80", "127.0.0.1:x"]
 )
-def test_what_is_no_address_is_told_so(text: str) -> None:
+def test_what_is_no_address_is_told_so(tmp_path: Path, text: str) -> None:
     with pytest.raises(ListenRefused, match=r"e\.g\. 127\.0\.0\.1:8080"):
-        checked_listen(text)
+        asked(tmp_path, "--listen", text)
+
+
+@pytest.mark.parametrize("words", [["--listen", "0.0.0.0:80", "--host", "a.example"], []])
+def test_a_proxy_is_on_this_machine_and_has_a_name(tmp_path: Path, words: list[str]) -> None:
+    operators_token(tmp_path)
+    with pytest.raises(ListenRefused, match="--host"):
+        asked(tmp_path, "--behind-proxy", *words)
+    settings = asked(tmp_path, "--behind-proxy", "--host", "a.example")
+    assert settings.is_behind_proxy
+    assert not settings.is_https
 
 
 def test_the_command_refuses_a_public_address_and_leaves_with_1(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SERVE, "--data", str(tmp_path), "--listen", "0.0.0.0:8080"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert "SSH tunnel" in done.stderr
+    assert "nobody has an account yet" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_start_prints_a_link_and_a_way_to_it(folder: Path) -> None:
+    with serving(folder, has_accounts=False) as web:
+        log = (folder / "web.log").read_text()
+        found = re.search(rf"http://127\.0\.0\.1:{web.port}/enter\?key=[\w-]{{43}}", log)
+        assert found, log
+        assert f"ssh -L {web.port}:127.0.0.1:{web.port} " in log
+        answer = web.ask(found[0].removeprefix(web.base), headers={})
+        assert (answer.status, answer.headers["Location"]) == (303, "/first-run")
+    with serving(folder):
+        assert "enter?key" not in (folder / "web.log").read_text()
+
+
+def test_https_with_our_own_authority_and_nothing_older_than_tls_1_2(folder: Path) -> None:
+    with serving(folder, None, "--https", "--host", "scada.example") as web:
+        authority = PkiFolder(folder / "pki").web([], datetime.now(UTC)).authority
+        context = ssl.create_default_context(cafile=str(authority))
+
+        def ask(path: str, **headers: str) -> http.client.HTTPResponse:
+            connection = http.client.HTTPSConnection("127.0.0.1", web.port, timeout=30, context=context)
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            return answer
+
+        auth = {"Authorization": f"Bearer {web.key}"}
+        answer = ask("/api/v1/values", **auth)
+        assert answer.status == 200
+        assert (answer.headers["Strict-Transport-Security"] or "").startswith("max-age=")
+        assert ask("/api/v1/values", Host="scada.example", **auth).status == 200
+        assert ask("/api/v1/values", Host="evil.example", **auth).status == 400
+        cookie = ask("/sign-in").headers["Set-Cookie"] or ""
+        assert cookie.startswith(f"__Host-feldwarte-{web.port}=")
+        assert "Secure" in cookie
+        with socket.create_connection(("127.0.0.1", web.port)) as raw:
+            shown = context.wrap_socket(raw, server_hostname="scada.example")
+            certificate = shown.getpeercert(binary_form=True)
+            assert shown.version() == "TLSv1.3"
+            shown.close()
+        assert certificate is not None
+        told = sha256(certificate).hexdigest().upper()
+        log = (folder / "web.log").read_text()
+        assert ":".join(told[i : i + 2] for i in range(0, 64, 2)) in log
+        assert str(authority) in log
+        old = ssl.create_default_context(cafile=str(authority))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            old.minimum_version = ssl.TLSVersion.TLSv1
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with (
+            socket.create_connection(("127.0.0.1", web.port)) as raw,
+            pytest.raises(ssl.SSLError, match=r"(?i)version|protocol"),
+        ):
+            old.wrap_socket(raw, server_hostname="127.0.0.1")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A data folder with authorities, as `serve` prepares it."""
-    from datetime import UTC, datetime
-
     PkiFolder(tmp_path / "pki").initialise([], datetime.now(UTC))
     return tmp_path
 
