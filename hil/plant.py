@@ -59,6 +59,7 @@ class Plant:
         """
         self.points = plant_map.by_name()
         self.set_points = {p.name: p.start for p in plant_map.point if p.start is not None}
+        self._minute = recording.time_us // 60_000_000
         self._recorded: dict[str, npt.NDArray[np.float64]] = {}
         for point in plant_map.point:
             if point.signal is None:
@@ -75,6 +76,9 @@ class Plant:
         point = self.points[name]
         if point.start is not None:
             return self.set_points[name]
+        if point.timed is not None:
+            turn = int(self._minute[line]) % point.timed.every_minutes - point.timed.at
+            return float(0 <= turn < point.timed.minutes)
         if point.reached is not None:
             above = self.value(point.reached.high, line) - self.value(point.reached.low, line)
             return float(above >= (self.value(point.reached.by, line) if point.reached.by else 0.0))

@@ -45,11 +45,20 @@ class Forced(Struct, frozen=True, forbid_unknown_fields=True):
     to: float | str
 
 
+class Timed(Struct, frozen=True, forbid_unknown_fields=True):
+    """True for `minutes` of every `every_minutes`, from minute `at` on; in recorded time."""
+
+    every_minutes: Annotated[int, Meta(ge=2)]
+    at: Annotated[int, Meta(ge=0)]
+    minutes: Annotated[int, Meta(ge=1)]
+
+
 class Point(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One value of the plant and where a client finds it.
 
     It comes from exactly one of `signal` (a column of the recording), `start` (a set point
-    and its first value, writable from `minimum` to `maximum`) and `reached`.
+    and its first value, writable from `minimum` to `maximum`), `reached`, and `timed` (a
+    switch of the rig that works by the clock).
     """
 
     name: str
@@ -65,6 +74,7 @@ class Point(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     minimum: float = 0
     maximum: float = 1
     reached: Reached | None = None
+    timed: Timed | None = None
     forced: Forced | None = None
 
     @property
@@ -168,8 +178,13 @@ def _range_faults(unit: Unit) -> Iterator[str]:
 
 
 def _point_faults(point: Point, points: dict[str, Point]) -> Iterator[str]:
-    if sum(source is not None for source in (point.signal, point.start, point.reached)) != 1:
-        yield f"{point.name}: needs exactly one of signal, start and reached"
+    sources = (point.signal, point.start, point.reached, point.timed)
+    if sum(source is not None for source in sources) != 1:
+        yield f"{point.name}: needs exactly one of signal, start, reached and timed"
+    if point.timed and (
+        point.type != "bool" or point.timed.at + point.timed.minutes > point.timed.every_minutes
+    ):
+        yield f"{point.name}: a timed point is a bit, and its minutes lie within every_minutes"
     if (point.type == "bool") != (point.table in BIT_TABLES):
         yield f"{point.name}: {point.type} does not go into {point.table}"
     if point.is_writable and (point.table not in WRITABLE_TABLES or point.width != 1):

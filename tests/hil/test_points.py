@@ -110,11 +110,11 @@ def test_a_right_document_has_no_fault() -> None:
     [
         (
             Point(name="p", unit_id=1, table="input", register=1, type="int16"),
-            "p: needs exactly one of signal, start and reached",
+            "p: needs exactly one of signal, start, reached and timed",
         ),
         (
             Point(name="p", unit_id=1, table="holding", register=1, type="int16", signal="s", start=0),
-            "p: needs exactly one of signal, start and reached",
+            "p: needs exactly one of signal, start, reached and timed",
         ),
         (
             Point(name="p", unit_id=1, table="input", register=1, type="bool", signal="s"),
