@@ -22,6 +22,7 @@ from contract.wire.status import (
 )
 from edge.gateway import Gateway
 from edge.historian.layout import OlderCopy
+from edge.historian.retention import reach_s
 from edge.host import health
 from edge.sync.commands import Commands
 
@@ -79,7 +80,17 @@ class Report:
             devices=tuple(supervisor.health() for supervisor in g.supervisors.values()),
             rss_bytes=health.rss_bytes(),
             cpu_s=health.cpu_s(),
+            reach_s=self._reach_s(),
         )
+
+    def _reach_s(self) -> float:
+        """What is not sealed yet counts as not taken: the reach is told too short rather than too long."""
+        g = self._gateway
+        if not g.figures.oldest_raw_us:
+            return 0.0
+        age_s = (g.clock.now_us() - g.figures.oldest_raw_us) / 1e6
+        storage = g.configuration.storage
+        return reach_s(g.figures.bytes_used, storage.quota_mb * 1e6, age_s, storage.seal_after_s)
 
     def applied(self) -> Applied:
         """The configuration in force, and why the last refused one was refused."""

@@ -73,7 +73,11 @@ class DeviceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How the gateway fares."""
+    """How the gateway fares.
+
+    `reach_s`: for how long its buffer holds what it takes now, until the oldest would have to go; 0: not
+    known yet.
+    """
 
     unsent_events: int = 0
     unsent_segments: int = 0
@@ -86,6 +90,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceHealth, ...] = ()
     rss_bytes: int = 0
     cpu_s: float = 0.0
+    reach_s: float = 0.0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ from edge.historian.store import Store
 
 AT_ONCE: Final = 64
 """Segments per transaction: a fraction of a second on a slow card."""
+FULL: Final = 0.95
+"""Of the quota: from here on the oldest go, and the ring reaches as far as it does."""
 HEAD_BYTES: Final = 4096
 """Guess of what a segment without its body takes; only the size of a step depends on it."""
 
@@ -39,6 +41,22 @@ def retain(store: Store, quota_bytes: int) -> Freed:
             break
         freed = Freed(*(a + b for a, b in zip(freed, step, strict=True)))
     return freed
+
+
+def reach_s(used_bytes: float, quota_bytes: float, age_s: float, unsealed_s: float) -> float:
+    """How long the ring holds what comes in as it did so far, s; 0: too young to tell.
+
+    Args:
+        used_bytes: of the ring now.
+        quota_bytes: it may take.
+        age_s: of the oldest samples in it.
+        unsealed_s: at most so much of that age is not in `used_bytes` yet.
+    """
+    if used_bytes >= FULL * quota_bytes:
+        return age_s
+    if used_bytes <= 0 or age_s < 2 * unsealed_s:
+        return 0.0
+    return (age_s - unsealed_s) * quota_bytes / used_bytes
 
 
 def free_receipted(store: Store, at_least: int) -> Freed:

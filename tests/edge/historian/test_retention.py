@@ -13,7 +13,7 @@ from contract.segment.decode import Segment
 from contract.wire.receipt import SequenceSet
 from edge.historian.historian import Historian
 from edge.historian.layout import Freed
-from edge.historian.retention import retain
+from edge.historian.retention import reach_s, retain
 
 Open = Callable[..., Historian]
 
@@ -175,3 +175,21 @@ def test_what_a_fork_left_behind_goes_as_if_receipted(open_historian: Open) -> N
     freed = retain(historian._store, used - 6 * 16 * 1024)
     assert freed.segments + min(tiers(historian)) >= 4
     assert freed.unreceipted_bodies, "then what is owed"
+
+
+DAY_S = 86_400
+
+
+def test_the_reach_is_what_the_ring_holds_at_the_present_rate() -> None:
+    # A tenth of the ring in ten days, a quarter of an hour of it not sealed yet.
+    assert reach_s(400e6, 4000e6, 10 * DAY_S, 900) == pytest.approx(10 * (10 * DAY_S - 900))
+
+
+def test_a_full_ring_reaches_as_far_as_it_does() -> None:
+    assert reach_s(3999e6, 4000e6, 42 * DAY_S, 900) == 42 * DAY_S
+
+
+def test_of_a_young_ring_nothing_is_known() -> None:
+    assert reach_s(0, 4000e6, 10 * DAY_S, 900) == 0
+    assert reach_s(1e6, 4000e6, 1799, 900) == 0
+    assert reach_s(1e6, 4000e6, 1800, 900) > 0
