@@ -105,6 +105,7 @@ class Present:
         self._rows: dict[str, SignalRow] = {}
         self._uids: dict[tuple[str, int, int], str] = {}
         self._of_gateway: dict[str, list[str]] = {}
+        self._pauses: dict[str, dict[str, float]] = {}
         self._followed: dict[Group, _Followed] = {}
         self._source: dict[str, _Followed] = {}
 
@@ -144,6 +145,7 @@ class Present:
         self._is_new, self._is_linked, self._looked_s = False, is_linked, now_s
         self._rows = {row.uid: row for row in self.structure.signals}
         self._uids, self._of_gateway, self._followed, self._source = {}, {}, {}, {}
+        self._pauses = _pauses(self.structure)
         for uid, row in self._rows.items():
             self._of_gateway.setdefault(row.gateway, []).append(uid)
             binding, station = self.structure.bindings.get(uid), stations.get(row.gateway)
@@ -170,7 +172,7 @@ class Present:
         for row in self.structure.gateways:
             if spoke is not None and row.id not in spoke:
                 continue
-            state = _gateway_state(row, stations.get(row.id), now_s)
+            state = _gateway_state(row, stations.get(row.id), self._pauses.get(row.id, {}), now_s)
             before = self.gateways.get(row.id)
             if state != before:
                 self.gateways[row.id] = state
@@ -221,7 +223,22 @@ class Present:
         return Shown(shown(reading.value, row.type), reading.quality, reading.time_us, how)
 
 
-def _gateway_state(row: Gateway, station: Station | None, now_s: float) -> GatewayState:
+def _pauses(structure: Structure) -> dict[str, dict[str, float]]:
+    """Of each gateway's devices that speak by themselves, the longest pause of their fastest signal."""
+    found: dict[str, dict[str, float]] = {}
+    for row in structure.signals:
+        configuration = structure.configurations.get(row.gateway)
+        group = None if configuration is None else configuration.groups.get(row.group)
+        if group is None or row.uid not in structure.intervals:
+            continue
+        of = found.setdefault(row.gateway, {})
+        of[group.device] = min(of.get(group.device, math.inf), structure.intervals[row.uid])
+    return found
+
+
+def _gateway_state(
+    row: Gateway, station: Station | None, pauses: Mapping[str, float], now_s: float
+) -> GatewayState:
     """From its own words; before those, from what the database remembers of it."""
     if station is None or station.online is None:
         told = row.status.health if row.status else None
@@ -235,14 +252,18 @@ def _gateway_state(row: Gateway, station: Station | None, now_s: float) -> Gatew
             since_us = station.heard_us
         elif presence is Presence.LOST and since_us is None:
             since_us = row.last_seen_us
+    quiet_us = None
+    if station is not None and presence is Presence.ONLINE:
+        quiet_us = station.quiet_us(pauses, now_s)
     if told is None:
-        return GatewayState(presence, since_us, 0, "", ())
+        return GatewayState(presence, since_us, 0, "", (), quiet_us)
     return GatewayState(
         presence,
         since_us,
         told.unsent_events + told.unsent_segments,
         told.trouble,
         tuple(device.uid for device in told.devices if not device.connected),
+        quiet_us,
     )
 
 

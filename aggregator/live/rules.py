@@ -6,6 +6,8 @@ people read; `now_s` is monotonic, for silence.
 """
 
 import math
+from collections import deque
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -20,6 +22,8 @@ from contract.wire.status import Health, Status
 
 FUTURE_US = 5_000_000
 """A stamp this far ahead of our clock is doubted: an older one may take its place."""
+HEARTBEATS_COMPARED = 3
+"""A clock that is set back is noticed after so many."""
 TAIL_INTERVAL_S = 1.0
 """Gateways send a group sooner; a hiccup of a second is no silence."""
 TAIL_THINNED_S = 60.0
@@ -64,13 +68,29 @@ class Presence(StrEnum):
 
 
 class GatewayState(NamedTuple):
-    """What the head of a gateway shows; `since_us` None: not known."""
+    """What the head of a gateway shows; `since_us` None: not known.
+
+    `quiet_us`: since when no values come although it is online and some should; None: they come.
+    """
 
     presence: Presence
     since_us: int | None
     unsent: int
     trouble: str
     lost_devices: tuple[str, ...]
+    quiet_us: int | None = None
+
+
+class Pulse(NamedTuple):
+    """What it said last of its health, and what is measured here; None: not known yet."""
+
+    health: Health | None
+    tail_us: int | None
+    """When its tail was last heard."""
+    clock_offset_us: int | None
+    """How far its clock is ahead of ours."""
+    cpu_share: float | None
+    """Of one core, by its daemon."""
 
 
 class Group:
@@ -122,6 +142,10 @@ class Station:
         self.since_us: int | None = None
         self.heard_s = -math.inf
         self.heard_us: int | None = None
+        self.tail_us: int | None = None
+        self.tail_s = math.inf
+        self.cpu_share: float | None = None
+        self._offsets_us: deque[int] = deque(maxlen=HEARTBEATS_COMPARED)
         self._groups: dict[tuple[int, int], Group] = {}
         self._owners: dict[tuple[int, int], Group] = {}
 
@@ -131,6 +155,9 @@ class Station:
             self.online = status.online
             self.since_us = None if retained else now_us
         if status.online:
+            if not retained:
+                self._offsets_us.append(status.time_us - now_us)
+                self.cpu_share = cpu_share(self.status, status)
             self.status = status
             self.heard(now_us if not retained else status.time_us, now_s)
         elif self.status is None:
@@ -143,6 +170,7 @@ class Station:
         where there are too many.
         """
         self.heard(now_us, now_s)
+        self.tail_us, self.tail_s = now_us, now_s
         key = (tail.store, tail.group)
         group = self._groups.get(key)
         if group is None:
@@ -183,9 +211,36 @@ class Station:
             return Presence.LOST
         return Presence.SILENT if now_s - self.heard_s > HEARTBEAT_LATE_S else Presence.ONLINE
 
+    def quiet_us(self, pauses: Mapping[str, float], now_s: float) -> int | None:
+        """Since when no values come although some should; None: they come, or nothing is due.
+
+        Args:
+            pauses: longest pause of each device in seconds; those that are lost bring nothing anyway.
+        """
+        lost = {device.uid for device in self.health().devices if not device.connected}
+        pause_s = min((s for uid, s in pauses.items() if uid not in lost), default=math.inf)
+        return self.tail_us if now_s - self.tail_s > quiet_after_s(pause_s) else None
+
+    def pulse(self) -> Pulse:
+        """A heartbeat may be delayed and makes the clock look late then: the earliest to come counts."""
+        offset_us = max(self._offsets_us, default=None)
+        health = None if self.status is None else self.status.health
+        return Pulse(health, self.tail_us, offset_us, self.cpu_share)
+
     def health(self) -> Health:
         """Newest health it told, empty before the first."""
         return Health() if self.status is None else self.status.health
+
+
+def cpu_share(before: Status | None, now: Status) -> float | None:
+    """Share of one core between two heartbeats of one run of the daemon; None where there are none."""
+    if before is None or before.boot != now.boot:
+        return None
+    passed_s = (now.time_us - before.time_us) / 1e6
+    used_s = now.health.cpu_s - before.health.cpu_s
+    if passed_s < 1 or used_s < 0:
+        return None  # a clock that was set, or a new run
+    return used_s / passed_s
 
 
 class Link:

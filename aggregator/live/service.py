@@ -31,7 +31,7 @@ from aggregator.live import store
 from aggregator.live.feed import Feed
 from aggregator.live.link import BrokerAddress, BrokerLink, NotConnected
 from aggregator.live.present import News, Structure
-from aggregator.live.rules import Link, Presence, Reading, Refused, Station, checked_value, intervals
+from aggregator.live.rules import Link, Presence, Pulse, Reading, Refused, Station, checked_value, intervals
 from aggregator.scope import Right, Scope
 from contract.model.batch import Value
 from contract.model.config import Configuration
@@ -304,6 +304,13 @@ class Live:
                     now_us, now_s = self._wall_us(), self._monotonic_s()
                     feed.turn(self._stations, self._link, News(), now_us, now_s, only_fill=True)
         return feed
+
+    def pulses(self, scope: Scope) -> dict[str, Pulse]:
+        """What is measured of each gateway within the scope; those that said nothing are left out."""
+        there = self.feed(scope).view().structure.gateways
+        with self._lock:
+            stations = {one.id: self._stations.get(one.id) for one in there}
+            return {name: station.pulse() for name, station in stations.items() if station is not None}
 
     def broker_lost_us(self) -> int | None:
         """Since when the broker is gone; None: it is there."""

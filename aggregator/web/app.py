@@ -19,7 +19,7 @@ from aggregator.live.link import BrokerAddress
 from aggregator.live.service import Live
 from aggregator.pki.folder import PkiFolder
 from aggregator.scope import Forbidden
-from aggregator.web import api, gate, gateway, language, pages, socket
+from aggregator.web import api, gate, gateway, language, overview, pages, socket
 from aggregator.web.problem import Problem, problem
 from aggregator.web.settings import Served, WebSettings
 
@@ -48,6 +48,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
     app.register_blueprint(pages.pages)
     app.register_blueprint(api.api)
     app.register_blueprint(gateway.gateway)
+    app.register_blueprint(overview.overview)
     app.register_blueprint(history.past)
     app.register_blueprint(alarms.alarms)
     socket.install(app, settings)

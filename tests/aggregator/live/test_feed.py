@@ -283,6 +283,31 @@ def test_a_group_that_falls_silent_looks_old_within_three_seconds_and_good_again
     assert feed.view().values["roof.collector"].state is State.GOOD
 
 
+def test_a_gateway_whose_values_stay_away_is_told_within_three_seconds_and_since_when(stage: Stage) -> None:
+    browser = following(stage.feed(), [])
+    stage.hear(stage.roof.tail({"roof.collector": 61.4}, NOW))
+    stage.pass_(0.25)
+    assert told(browser.snapshot())["gateways"]["solar-roof"]["quiet_us"] is None
+    quiet: dict[str, Any] = {}
+    for _ in range(11):
+        stage.pass_(0.25)
+        message = browser.news()
+        quiet |= told(message).get("gateways", {}) if message else {}
+    assert quiet["solar-roof"]["presence"] == "online"
+    assert quiet["solar-roof"]["quiet_us"] == NOW
+    stage.hear(stage.roof.tail({"roof.collector": 62.0}, NOW + 3 * S))
+    stage.pass_(0.25)
+    assert told(browser.news())["gateways"]["solar-roof"]["quiet_us"] is None
+
+
+def test_from_a_lost_device_no_values_are_due(stage: Stage) -> None:
+    stage.hear(stage.roof.tail({"roof.collector": 61.4}, NOW))
+    stage.hear(stage.roof.status(lost_device="controller"))
+    stage.feed()
+    stage.pass_(10)
+    assert stage.feed().view().gateways["solar-roof"].quiet_us is None
+
+
 def test_a_signal_stored_on_change_may_be_silent_for_hours(stage: Stage) -> None:
     feed = stage.feed()
     stage.hear(stage.roof.tail({"roof.target": 60.0}, NOW))

@@ -121,6 +121,37 @@ def test_the_last_will_does_not_wipe_out_how_the_gateway_fared() -> None:
     assert station.health().unsent_segments == 4
 
 
+def test_a_delayed_heartbeat_does_not_make_a_clock_look_late() -> None:
+    station = Station()
+    for sent, came in ((0, 20_000), (10 * S, 14 * S), (20 * S, 20 * S + 30_000)):
+        station.take_status(status(time_us=NOW + sent), NOW + came, came / S, retained=False)
+    assert station.pulse().clock_offset_us == -20_000
+
+
+def test_a_clock_that_is_set_back_is_noticed_after_three_heartbeats() -> None:
+    station = Station()
+    station.take_status(status(time_us=NOW), NOW, 0, retained=False)
+    for i in range(1, 4):
+        station.take_status(status(time_us=NOW + (10 * i - 60) * S), NOW + 10 * i * S, 10 * i, retained=False)
+    assert station.pulse().clock_offset_us == -60 * S
+
+
+def test_a_retained_heartbeat_tells_nothing_about_the_clock() -> None:
+    station = Station()
+    station.take_status(status(time_us=NOW - 3600 * S), NOW, 0, retained=True)
+    assert station.pulse().clock_offset_us is None
+    assert station.pulse().health == Health()
+
+
+def test_what_the_daemon_takes_of_a_core_is_told_between_two_heartbeats_of_one_run() -> None:
+    station = Station()
+    station.take_status(status(time_us=NOW, cpu_s=5.0), NOW, 0, retained=True)
+    station.take_status(status(time_us=NOW + 10 * S, cpu_s=5.4), NOW + 10 * S, 10, retained=False)
+    assert station.pulse().cpu_share == pytest.approx(0.04)
+    station.take_status(status(time_us=NOW + 20 * S, cpu_s=0.1), NOW + 20 * S, 20, retained=False)
+    assert station.pulse().cpu_share is None  # begun anew
+
+
 def test_readings_of_a_store_that_was_replaced_are_of_the_past() -> None:
     station = Station()
     tail = pack_tail(1, 1, 1, 1, batch_of(1, [4], [NOW], [1.0]))
