@@ -16,7 +16,7 @@ from aggregator.alarms.rules import again_after_s
 from aggregator.alarms.store import Wished
 from aggregator.db.engine import Databases, reading, writing
 from aggregator.scope import Right, process
-from contract.wire.command import Acknowledge, Answer, Command, Outcome
+from contract.wire.command import Acknowledge, Answer, Command
 
 log = logging.getLogger(__name__)
 
@@ -115,14 +115,15 @@ class Delivery:
         """1. Answers into the database.  2. What waits, out of it.  3. Send what is due."""
         if self._answers:
             answers = list(self._answers)
-            has_changed = await asyncio.to_thread(self._settle, answers)
+            settled = await asyncio.to_thread(self._settle, answers)
             del self._answers[: len(answers)]
-            for _, answer in answers:
-                if answer.outcome is not Outcome.FAILED:
-                    self._waiting.pop(answer.id, None)
-                    self._sent.pop(answer.id, None)
-            if has_changed:
+            for name in settled:
+                self._waiting.pop(name, None)
+                self._sent.pop(name, None)
+            if settled:
                 self._post.changed()
+            if any(answer.id in self._waiting for _, answer in answers):
+                self._must_read = True  # another server may have settled it
         if self._must_read or self._monotonic_s() - self._read_s >= LOOK_AGAIN_S:
             self._must_read, self._read_s = False, self._monotonic_s()
             before = self._waiting.keys()
@@ -137,19 +138,18 @@ class Delivery:
         with reading(self._databases.main) as connection:
             return {one.id: one for one in store.waiting(self._scope, connection, READ_AT_ONCE)}
 
-    def _settle(self, answers: list[tuple[str, Answer]]) -> bool:
+    def _settle(self, answers: list[tuple[str, Answer]]) -> set[str]:
         now_us = self._wall_us()
         with reading(self._databases.main) as connection:
             ours = store.known(self._scope, connection, [answer.id for _, answer in answers])
         if not ours:
-            return False
+            return ours
         with writing(self._databases.main) as connection:
-            settled = [
-                store.settle(self._scope, connection, gateway, answer, now_us)
+            return {
+                answer.id
                 for gateway, answer in answers
-                if answer.id in ours
-            ]
-        return any(settled)
+                if answer.id in ours and store.settle(self._scope, connection, gateway, answer, now_us)
+            }
 
     async def _send(self) -> None:
         now_s = self._monotonic_s()
