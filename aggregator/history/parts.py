@@ -59,15 +59,18 @@ def manner_of(configuration: Configuration, uid: str) -> Manner:
     return Manner(pause_us, is_held=True)
 
 
-def part_of(piece: Piece, manner: Manner) -> Part:
-    """A piece with its holes."""
+def part_of(piece: Piece, manner: Manner, cycle_us: int = 0) -> Part:
+    """A piece with its holes; `cycle_us` as its axis has it, 0: not known."""
     values = _drawable(piece.values)
     samples = len(piece.time_us)
-    if manner.pause_us is None or samples < 2:
-        pause_us = None if manner.pause_us is None else round(HOLE_FACTOR * manner.pause_us)
-        return Part(piece.time_us, values, piece.quality, samples, pause_us)
-    step_us = float(np.median(np.diff(piece.time_us)))
+    if manner.pause_us is None:
+        return Part(piece.time_us, values, piece.quality, samples, None)
+    step_us = float(cycle_us)
+    if not cycle_us and samples > 1:
+        step_us = float(np.median(np.diff(piece.time_us)))
     pause_us = round(HOLE_FACTOR * max(manner.pause_us, step_us))
+    if samples < 2 or int((piece.time_us[1:] - piece.time_us[:-1]).max()) <= pause_us:
+        return Part(piece.time_us, values, piece.quality, samples, pause_us)
     rows = Line(piece.time_us, np.arange(samples, dtype=np.float64), piece.quality)
     holed = with_holes(rows, pause_us)
     return Part(holed.time_us, _picked(values, holed.values), holed.quality, samples, pause_us)
@@ -132,13 +135,39 @@ def thinned(part: Part, points: int, manner: Manner) -> Part:
     """The part in at most `points` points."""
     if len(part.time_us) <= points:
         return part
-    numbers, _, _ = numbered(part.values)
-    line = Line(part.time_us, numbers, part.quality)
-    kept = rows_of(line, points, manner, is_listed=isinstance(part.values, list))
-    values = (
-        [part.values[row] for row in kept.tolist()] if isinstance(part.values, list) else part.values[kept]
-    )
-    return part._replace(time_us=part.time_us[kept], values=values, quality=part.quality[kept])
+    kept = None if manner.is_held else _evenly(part, points)
+    if kept is None:
+        numbers, _, _ = numbered(part.values)
+        line = Line(part.time_us, numbers, part.quality)
+        kept = rows_of(line, points, manner, is_listed=isinstance(part.values, list))
+    values = part.values
+    some = [values[row] for row in kept.tolist()] if isinstance(values, list) else values[kept]
+    return part._replace(time_us=part.time_us[kept], values=some, quality=part.quality[kept])
+
+
+def _evenly(part: Part, points: int) -> npt.NDArray[np.intp] | None:
+    """The same rows for a part that is good throughout and beats evenly, at a tenth of the price.
+
+    There equally many rows are an equal time. None: it is another.
+    """
+    rows, values = len(part.time_us), part.values
+    width = -(-2 * rows // (points - 2))
+    if isinstance(values, list) or part.quality.any() or not np.isfinite(values).all():
+        return None
+    steps = part.time_us[1:] - part.time_us[:-1]
+    if int(steps.max()) > 2 * int(steps.mean()) + 1:
+        return None
+    full = rows // width * width
+    table = values[:full].reshape(-1, width)
+    starts = np.arange(0, full, width)
+    found = [starts + table.argmin(axis=1), starts + table.argmax(axis=1)]
+    if full < rows:
+        rest = values[full:]
+        found.append(np.array([full + rest.argmin(), full + rest.argmax()]))
+    found.append(np.array([0, rows - 1]))
+    mask = np.zeros(rows, bool)
+    mask[np.concatenate(found)] = True
+    return np.flatnonzero(mask)
 
 
 def rows_of(line: Line, points: int, manner: Manner, *, is_listed: bool) -> npt.NDArray[np.intp]:

@@ -191,8 +191,9 @@ class _View:
     ) -> None:
         begins, ends = min(row.t_min_us for row in rows), max(row.t_max_us for row in rows)
         is_coarse = max(row.t_max_us - row.t_min_us for row in rows) <= self._width_us
-        whole = [claim for claim in claims.all() if is_coarse and self._holds(claim, begins, ends)]
-        name = ("day", epoch, day, len(rows), sum(row.seq for row in rows))
+        whole = [claim for claim in claims.all() if self._holds(claim, begins, ends)]
+        level = None if is_coarse else self._level
+        name = ("day", level, epoch, day, len(rows), sum(row.seq for row in rows))
         missed = []
         for claim in whole:
             found = self._cache.get((*name, claim.number, self._manners[claim.uid]))
@@ -298,7 +299,8 @@ class _View:
             return f"segment {row.seq} is damaged: {error}"
         if isinstance(found, str):
             return found
-        part = part_of(cut(found, claim, self._from_us, self._to_us), manner)
+        cycle_us = segment.cycle(segment.axis_of(i))
+        part = part_of(cut(found, claim, self._from_us, self._to_us), manner, cycle_us)
         return thinned(part, 8 + FINER * 2 * (1 + span_us // self._width_us), manner) if is_whole else part
 
     def _take_tail(

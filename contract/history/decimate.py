@@ -80,7 +80,7 @@ def choose(line: Line, points: int, *, is_held: bool) -> _Rows:
     buckets = (points - 2) // (4 if is_held else 2)
     while True:
         starts, counts = _cut(line.time_us, buckets)
-        kept = np.unique(np.concatenate(_stay(line.values, family, starts, counts, is_held=is_held)))
+        kept = _marked(rows, _stay(line.values, family, starts, counts, is_held=is_held))
         if len(kept) <= points:
             return kept
         buckets = max(1, buckets * 2 // 3)
@@ -114,7 +114,7 @@ def choose_changes(line: Line, points: int) -> _Rows:
     while True:
         starts, counts = _cut(time, buckets)
         ends = [starts, starts + counts - 1]
-        kept = np.unique(np.concatenate([*ends, *_first_of_each(family, starts, counts), _ends(len(time))]))
+        kept = _marked(len(time), [*ends, *_first_of_each(family, starts, counts), _ends(len(time))])
         if len(kept) <= points:
             return np.asarray(changes[kept])
         buckets = max(1, buckets * 2 // 3)
@@ -129,6 +129,14 @@ def _families(line: Line) -> UInt8s:
     return family
 
 
+def _marked(rows: int, kept: list[_Rows]) -> _Rows:
+    """All of these in order, each once."""
+    mask = np.zeros(rows, bool)
+    for some in kept:
+        mask[some] = True
+    return np.flatnonzero(mask)
+
+
 def _ends(rows: int) -> _Rows:
     return np.array([0, rows - 1])
 
@@ -136,15 +144,18 @@ def _ends(rows: int) -> _Rows:
 def bucket_edges(first_us: int, last_us: int, buckets: int) -> Int64s:
     """First instants of equal buckets over first…last, both in them; exact, in µs."""
     span = last_us - first_us + 1
+    if span < 2**62 // buckets:
+        return first_us + span * np.arange(buckets, dtype=np.int64) // buckets
     return np.array([first_us + span * i // buckets for i in range(buckets)], np.int64)
 
 
 def _cut(time_us: Int64s, buckets: int) -> tuple[_Rows, _Rows]:
     """First row and number of rows of each bucket that has any."""
     edges = bucket_edges(int(time_us[0]), int(time_us[-1]), buckets)
-    starts = np.unique(np.searchsorted(time_us, edges, "left"))
-    counts = np.diff(np.append(starts, len(time_us)))
-    return starts, counts
+    starts = np.searchsorted(time_us, edges, "left")
+    ends = np.append(starts[1:], len(time_us))
+    has_rows = ends > starts
+    return starts[has_rows], (ends - starts)[has_rows]
 
 
 def _stay(values: Float64s, family: UInt8s, starts: _Rows, counts: _Rows, *, is_held: bool) -> list[_Rows]:
