@@ -6,7 +6,9 @@ cap are told to come again later. The messages are described in docs/live-channe
 """
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Collection
 from typing import Annotated, Final, Literal
 
@@ -18,6 +20,8 @@ from simple_websocket import Server
 
 from aggregator.live.feed import Follower
 from aggregator.scope import Right
+from aggregator.web import gate
+from aggregator.web.duplex import Duplex
 from aggregator.web.gate import right, scope
 from aggregator.web.problem import Problem, problem
 from aggregator.web.settings import WebSettings, served
@@ -33,9 +37,18 @@ MESSAGE_MAX: Final = 4 << 20
 TLS_RECORD: Final = 1 << 16
 """Read at once: a whole record of TLS, as no selector tells of the rest of one."""
 
-# RFC 6455, 7.4.1
+CHECK_S: Final = 1.0
+"""How often it is asked whether who watches may still do so."""
+WORTH_PACKING: Final = 16_384
+"""A longer message goes through the library, which compresses it where the browser can read that."""
+
+SERVERS_SOCKET: Final = "gunicorn.socket"
+"""Where the library finds the connection."""
+
+# RFC 6455, 7.4.1; from 4000 on they are ours
 NOT_UNDERSTOOD: Final = 1007
 NOT_ALLOWED: Final = 1008
+SESSION_ENDED: Final = 4401
 
 Everything = Literal["all"]
 Uid = Annotated[str, msgspec.Meta(max_length=128)]
@@ -48,7 +61,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Refused(Exception):
-    """A message of a browser that ends its connection; `code` is the reason in RFC 6455's terms."""
+    """What ends a connection; `code` is the reason in RFC 6455's terms."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -84,6 +97,9 @@ def install(app: Flask, settings: WebSettings) -> None:
             answer.headers["Retry-After"] = "10"
             return answer
         g.has_place = True
+        plain = request.environ.get(SERVERS_SOCKET)
+        if plain is not None:
+            request.environ[SERVERS_SOCKET] = Duplex(plain, UNREAD_MS / 1e3)
         return None
 
     @app.teardown_request
@@ -96,7 +112,7 @@ def install(app: Flask, settings: WebSettings) -> None:
 
 @right(Right.VIEW)
 def live(connection: Server) -> None:
-    """Send until the browser goes, says what cannot be understood, or the server stops."""
+    """Send until the browser goes, may no longer be here, says what it must not, or the server stops."""
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     feed = served().live.feed(scope())
@@ -113,17 +129,39 @@ def live(connection: Server) -> None:
 
 def _converse(connection: Server, follower: Follower) -> None:
     present = served().live
-    connection.send(follower.snapshot().decode())
+    _send(connection, follower.snapshot())
+    checked_s = time.monotonic()
     while connection.connected and not present.is_stopping:
         wish = _wish(connection)
         if wish is not None:
             for answer in follower.watch(_wanted(wish)):
-                connection.send(answer.decode())
+                _send(connection, answer)
         message = follower.news()
         if message is None:
             connection.event.wait(WAIT_S)
         else:
-            connection.send(message.decode())
+            _send(connection, message)
+        if time.monotonic() - checked_s >= CHECK_S:
+            checked_s = time.monotonic()
+            if not gate.is_still_valid():
+                raise Refused(SESSION_ENDED, "the session has ended; sign in again")
+
+
+def _send(connection: Server, text: bytes) -> None:
+    if len(text) >= WORTH_PACKING:
+        connection.send(text.decode())
+    else:
+        connection.sock.send(framed(text))
+
+
+def framed(text: bytes) -> bytes:
+    """A text as one frame of a server, RFC 6455, 5.2: the library packs each anew for each browser."""
+    size = len(text)
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + text
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, size) + text
+    return struct.pack("!BBQ", 0x81, 127, size) + text
 
 
 def _wish(connection: Server) -> Wish | None:

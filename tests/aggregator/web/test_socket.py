@@ -11,10 +11,23 @@ from typing import Any
 import pytest
 from fakes.broker import running_broker
 from fakes.centre import Speaker, Web, centre, document, serving
+from fakes.databases import opened
+from fakes.people import ADMINISTRATION
 from simple_websocket import Client, ConnectionClosed
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, Request, TextMessage
 
+from aggregator.accounts.service import Accounts
 from aggregator.pki.folder import PkiFolder
-from aggregator.web.socket import NOT_ALLOWED, NOT_UNDERSTOOD, WATCHED_MAX, Refused, read_wish
+from aggregator.web.socket import (
+    NOT_ALLOWED,
+    NOT_UNDERSTOOD,
+    SESSION_ENDED,
+    WATCHED_MAX,
+    Refused,
+    framed,
+    read_wish,
+)
 
 
 @contextmanager
@@ -119,6 +132,18 @@ def test_what_is_no_wish_ends_the_connection_with_the_reason(folder: Path) -> No
         assert b"none or all" in answer.body
 
 
+def test_who_may_no_longer_be_here_is_told_so_while_watching(folder: Path) -> None:
+    with serving(folder) as web, watching(web) as client:
+        assert message(client)["type"] == "snapshot"
+        assert message(client)["type"] == "update"
+        with opened(folder) as databases:
+            Accounts(databases).set_disabled(ADMINISTRATION, "operator", is_disabled=True)
+        code, reason = closed(client)
+        assert code == SESSION_ENDED
+        assert "sign in" in reason
+        assert web.ask("/api/v1/values").status == 401
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
@@ -148,3 +173,18 @@ def test_a_wish_names_signals_or_all() -> None:
     assert read_wish('{"watch": []}').watch == []
     assert read_wish('{"watch": "all"}').watch == "all"
     assert len(read_wish(json.dumps({"watch": ["a"] * WATCHED_MAX})).watch) == WATCHED_MAX
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_a_frame_is_read_by_another_implementation(size: int) -> None:
+    text = "ä" * (size // 2) + "a" * (size % 2)
+    client = WSConnection(ConnectionType.CLIENT)
+    request = client.send(Request(host="h", target="/"))
+    server = WSConnection(ConnectionType.SERVER)
+    server.receive_data(request)
+    list(server.events())
+    client.receive_data(server.send(AcceptConnection()))
+    list(client.events())
+    client.receive_data(framed(text.encode()))
+    parts = [event.data for event in client.events() if isinstance(event, TextMessage)]
+    assert "".join(parts) == text
