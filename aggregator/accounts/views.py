@@ -43,7 +43,7 @@ def how() -> ResponseReturnValue:
     """How to get in while nobody has an account."""
     if accounts().is_any():
         return redirect(url_for("doors.sign_in"), 303)
-    return render_template("enter.html", why="", port=served().settings.port)
+    return _how_page()
 
 
 @doors.get("/sign-in")
@@ -80,10 +80,10 @@ def enter() -> ResponseReturnValue:
     except TooMany as error:
         return too_many(error)
     except LinkRefused as error:
-        return render_template("enter.html", why=error.why, port=served().settings.port), 401
+        return _how_page(error.why), 401
     if token == "":
         # Links are printed for whoever sits at this machine, or comes through a tunnel to it.
-        return render_template("enter.html", why="elsewhere", port=served().settings.port), 403
+        return _how_page("elsewhere"), 403
     if token is None:
         session.clear()
         session[KEY] = key
@@ -99,6 +99,12 @@ def leave() -> ResponseReturnValue:
     accounts().sign_out(_here())
     session.clear()
     return redirect(url_for("doors.sign_in"), 303)
+
+
+def _how_page(why: str = "") -> str:
+    return render_template(
+        "enter.html", why=why, is_first_run=not accounts().is_any(), port=served().settings.port
+    )
 
 
 def _sign_in_form(error: str = "", name: str = "") -> str:
@@ -128,7 +134,7 @@ def first_run() -> ResponseReturnValue:
     except TooMany as error:
         return too_many(error)
     except LinkRefused as error:
-        return render_template("enter.html", why=error.why, port=served().settings.port), 401
+        return _how_page(error.why), 401
     return _first_run_form([])
 
 
@@ -150,7 +156,7 @@ def first_run_done() -> ResponseReturnValue:
     except TooMany as error:
         return too_many(error)
     except LinkRefused as error:
-        return render_template("enter.html", why=error.why, port=served().settings.port), 401
+        return _how_page(error.why), 401
     let_in(token)
     return redirect(url_for("doors.first_steps"), 303)
 

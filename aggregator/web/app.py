@@ -59,6 +59,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
     app.jinja_env.globals.update(
         t=language.word,
         language=language.language,
+        guest=gate.guest,
         moment=pages.moment,
         written=pages.written,
         priority_shapes=pages.PRIORITY_SHAPES,
