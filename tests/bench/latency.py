@@ -23,6 +23,7 @@ from bench.usage import usage
 from fakes.broker import HOST, free_port, is_listening, running_broker
 from fakes.centre import Web, serving
 from fakes.chromium import Page, browser
+from fakes.databases import opened
 from fakes.processes import wait_until
 
 from hil.counter import Field, Served, read_log
@@ -133,12 +134,13 @@ def running(folder: Path) -> Iterator[Rig]:
         stack.callback(starter.end)
         for name in ("_ingest", "_web"):
             broker.central(name)
+        with opened(centre):
+            pass  # brought up to date by one process
         central = f"{HOST}:{broker.central_port}"
         starter.start(
             "ingest",
             [sys.executable, "-m", "aggregator", "ingest", "--data", str(centre), "--broker", central],
         )
-        wait_until((centre / "main.db").exists, "ingest has made its databases", START_S)
         web = stack.enter_context(serving(centre, broker, "--sockets", str(OTHERS + 20)))
         port, log = free_port(), folder / "served.jsonl"
         counter = ("--signals", str(SIGNALS), "--type", "uint32", "--port", str(port), "--log", str(log))
