@@ -120,10 +120,9 @@ class Delivery:
             for name in settled:
                 self._waiting.pop(name, None)
                 self._sent.pop(name, None)
-            if settled:
-                self._post.changed()
             if any(answer.id in self._waiting for _, answer in answers):
-                self._must_read = True  # another server may have settled it
+                self._must_read = True
+            self._post.changed()  # another server may have settled it
         if self._must_read or self._monotonic_s() - self._read_s >= LOOK_AGAIN_S:
             self._must_read, self._read_s = False, self._monotonic_s()
             before = self._waiting.keys()

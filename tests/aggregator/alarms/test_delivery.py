@@ -270,11 +270,9 @@ def test_another_gateways_answer_settles_nothing(databases: Databases) -> None:
         stage.acknowledge(*stage.raised("north", 10))
         await stage.delivery.turn()
         ((_, command),) = stage.broker.taken()
-        changes = stage.broker.changes
         stage.delivery.answered("south", stage.answer(command))
         await stage.delivery.turn()
         assert stage.line("m10").acknowledge_state == "waiting"
-        assert stage.broker.changes == changes
         stage.now_s += 5
         await stage.delivery.turn()
         assert [sent.id for _, sent in stage.broker.taken()] == [command.id], "and it is still asked for"
