@@ -18,7 +18,7 @@ const pairs = (points: Float64Array): string =>
   Array.from({ length: points.length / 2 }, (_, i) => (Number.isNaN(points[2 * i + 1]!) ? "|" : `${points[2 * i]},${points[2 * i + 1]}`)).join(" ");
 
 describe("where history ends and the present begins", () => {
-  const history = curve([[1000, 1], [2000, 2], [3000, 3]], { pauseMs: 2500, samples: 3 });
+  const history = curve([[1000, 1], [2000, 2], [3000, 3]], { samples: 3 });
 
   it("nothing is there twice", () => {
     const both = joined(history, [sample(2000, 2), sample(3000, 3), sample(4000, 4)]);
@@ -27,12 +27,30 @@ describe("where history ends and the present begins", () => {
     expect(both.samples).toBe(4);
   });
 
-  it("a silence longer than the signal's own is a hole, a shorter one is none", () => {
-    expect([...joined(history, [sample(5500, 5)]).timeMs]).toEqual([1000, 2000, 3000, 5500]);
-    const holed = joined(history, [sample(9000, 9), sample(9500, 9)]);
-    expect([...holed.timeMs]).toEqual([1000, 2000, 3000, 5500, 9000, 9500]);
-    expect(holed.quality[3]).toBe(HOLE);
-    expect(strokes(holed, false, 9500).sure.filter(Number.isNaN).length).toBe(1);
+  it("a silence that was noticed is a hole until it speaks again", () => {
+    const tail = new Tail();
+    tail.lose(100);
+    tail.take(sample(4000, 4));
+    tail.lose(6000);
+    tail.lose(7000);
+    tail.take(sample(9000, 9));
+    const holed = joined(history, tail.after(3000));
+    expect([...holed.timeMs]).toEqual([1000, 2000, 3000, 4000, 6000, 9000]);
+    expect(holed.quality[4]).toBe(HOLE);
+    expect(holed.samples).toBe(5);
+    expect(pairs(strokes(holed, false, 9000).sure)).toBe("1000,1 2000,2 3000,3 4000,4");
+    expect(pairs(strokes(holed, false, 9000).lone)).toBe("9000,9");
+  });
+
+  it("a hole is none if a sample of before it comes late", () => {
+    const tail = new Tail();
+    tail.take(sample(4000, 4));
+    tail.lose(6000);
+    expect(tail.take(sample(5000, 5))).toBe(true);
+    expect([...joined(history, tail.after(0)).timeMs]).toEqual([1000, 2000, 3000, 4000, 5000]);
+    const ended = curve([[1000, 1], [3500, NaN, HOLE]]);
+    expect([...joined(ended, [sample(3000, 3)]).timeMs]).toEqual([1000, 3000]);
+    expect([...joined(ended, [sample(9000, 3)]).timeMs]).toEqual([1000, 3500, 9000]);
   });
 
   it("is right after an answer that already has some of the tail, and after one without samples", () => {
@@ -79,8 +97,8 @@ describe("a line", () => {
 
   it("comes from the sample before the range, unless there is a hole between", () => {
     const rows: Row[] = [[10, 1], [20, 2]];
-    expect(pairs(strokes(curve(rows, { before: sample(0, 7), pauseMs: 10 }), false, 20).sure)).toBe("0,7 10,1 20,2");
-    expect(pairs(strokes(curve(rows, { before: sample(0, 7), pauseMs: 5 }), false, 20).sure)).toBe("10,1 20,2");
+    expect(pairs(strokes(curve(rows, { before: sample(0, 7) }), false, 20).sure)).toBe("0,7 10,1 20,2");
+    expect(pairs(strokes(curve([[5, NaN, HOLE], ...rows], { before: sample(0, 7) }), false, 20).sure)).toBe("10,1 20,2");
     expect(pairs(strokes(curve(rows, { before: sample(0, null, BAD) }), false, 20).sure)).toBe("10,1 20,2");
   });
 
@@ -106,7 +124,7 @@ describe("what is known when", () => {
   });
 
   it("begins with the sample before the range for as long as one may believe it", () => {
-    const found = stretches(curve([[50, 1]], { before: sample(0, 0), pauseMs: 20 }), 10, 60, 60);
+    const found = stretches(curve([[20, NaN, HOLE], [50, 1]], { before: sample(0, 0) }), 10, 60, 60);
     expect(found.map(({ fromMs, toMs, state }) => [fromMs, toMs, state])).toEqual([[10, 20, "good"], [20, 50, "none"], [50, 60, "good"]]);
   });
 

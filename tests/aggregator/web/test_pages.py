@@ -158,7 +158,7 @@ def test_every_quality_state_and_outcome_has_its_word_and_every_word_its_use() -
     named = set(re.findall(r"""\bt\(\s*["']([\w.]+)["']""", source))
     named = {word for word in named if not word.endswith(".")}
     assert named <= words, "a page asks for a word that no catalogue has"
-    beginnings = tuple(re.findall(r"""["`]([a-z_]+\.)(?:\$\{|" ~)""", source))
+    beginnings = tuple(re.findall(r"""["`]([a-z_]+\.[\w.]*)(?:\$\{|" ~)""", source))
     idle = {word for word in words - used - built if not word.startswith(beginnings)}
     assert idle == set(), "a word that nobody says"
 

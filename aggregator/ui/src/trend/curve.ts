@@ -1,5 +1,6 @@
 // Samples of one signal as they are drawn: history and present put together, breaks kept. Pure.
-// A row whose value is no number, or whose quality is bad, is a break: nothing may be drawn from it on.
+// A row whose value is no number, or whose quality is bad, is a break: nothing may be drawn from it on. Holes
+// are rows too: the server puts them where a signal that speaks by itself was silent.
 
 import type { Plain } from "../live";
 
@@ -31,10 +32,10 @@ export interface Curve {
   readonly exact: ReadonlyMap<number, string>;
   /** Each value holds until the next: drawn in steps. */
   readonly isHeld: boolean;
-  /** A longer silence than this is a hole; null: it speaks only when it has something to say. */
-  readonly pauseMs: number | null;
   /** Samples in the range, however many are shown. */
   readonly samples: number;
+  /** Some samples are not shown, or not at their instant. */
+  readonly isReduced: boolean;
   /** So far may an instant be from where it is drawn. */
   readonly coarseMs: number;
   readonly before: Sample | null;
@@ -43,7 +44,7 @@ export interface Curve {
 
 export const NO_CURVE: Curve = {
   timeMs: new Float64Array(0), value: new Float64Array(0), quality: new Uint8Array(0), texts: [], exact: new Map(),
-  isHeld: false, pauseMs: null, samples: 0, coarseMs: 0, before: null, missing: [],
+  isHeld: false, samples: 0, isReduced: false, coarseMs: 0, before: null, missing: [],
 };
 
 export const isBreak = (value: number, quality: number): boolean => quality >= BAD || Number.isNaN(value);
@@ -62,16 +63,26 @@ export function rowAt(times: ArrayLike<number>, ms: number): number {
 
 /** What the live channel brought of one signal since the page opened; the oldest go when there are too many. */
 export class Tail {
-  readonly #samples: Sample[] = [];
   static readonly MOST = 20_000;
+  readonly #samples: Sample[] = [];
 
   /** Take in the newest; one that is there already, or late, is not taken. */
   take(sample: Sample): boolean {
-    const last = this.#samples.at(-1);
+    let last = this.#samples.at(-1);
+    if (last && last.quality === HOLE && last.timeMs >= sample.timeMs) {
+      this.#samples.pop();
+      last = this.#samples.at(-1);
+    }
     if (last && sample.timeMs <= last.timeMs) return false;
     this.#samples.push(sample);
     if (this.#samples.length > Tail.MOST) this.#samples.splice(0, Tail.MOST / 10);
     return true;
+  }
+
+  /** From here on it is not known what the signal was, until the next sample. */
+  lose(timeMs: number): void {
+    const last = this.#samples.at(-1);
+    if (last && last.quality !== HOLE && timeMs > last.timeMs) this.#samples.push({ timeMs, value: null, quality: HOLE });
   }
 
   /** Forget what history has by now. */
@@ -93,37 +104,24 @@ export function joined(history: Curve, tail: readonly Sample[]): Curve {
   const lastMs = lastSample(history);
   const fresh = tail.filter((one) => one.timeMs > lastMs);
   if (!fresh.length) return history;
-  // A hole that history ends with ends where the present begins.
-  const rows = history.timeMs.length;
-  const size = rows + 2 * fresh.length;
+  // A hole that history ends with is none if the present begins before it.
+  let rows = history.timeMs.length;
+  if (rows && history.quality[rows - 1] === HOLE && history.timeMs[rows - 1]! >= fresh[0]!.timeMs) rows--;
+  const size = rows + fresh.length;
   const [timeMs, value, quality] = [new Float64Array(size), new Float64Array(size), new Uint8Array(size)];
-  timeMs.set(history.timeMs);
-  value.set(history.value);
-  quality.set(history.quality);
+  timeMs.set(history.timeMs.subarray(0, rows));
+  value.set(history.value.subarray(0, rows));
+  quality.set(history.quality.subarray(0, rows));
   const texts = [...history.texts];
   const exact = new Map(history.exact);
-  let at = rows;
-  let previousMs = lastMs;
-  for (const one of fresh) {
-    const isHole = history.pauseMs !== null && Number.isFinite(previousMs) && one.timeMs - previousMs > history.pauseMs;
-    if (isHole && quality[at - 1] !== HOLE) {
-      timeMs[at] = previousMs + history.pauseMs!;
-      value[at] = NaN;
-      quality[at++] = HOLE;
-    }
-    timeMs[at] = previousMs = one.timeMs;
-    value[at] = asNumber(one.value, texts, (digits) => exact.set(at, digits));
-    quality[at++] = one.quality;
-  }
-  return {
-    ...history,
-    timeMs: timeMs.subarray(0, at),
-    value: value.subarray(0, at),
-    quality: quality.subarray(0, at),
-    texts,
-    exact,
-    samples: history.samples + fresh.length,
-  };
+  fresh.forEach((one, i) => {
+    const row = rows + i;
+    timeMs[row] = one.timeMs;
+    value[row] = asNumber(one.value, texts, (digits) => exact.set(row, digits));
+    quality[row] = one.quality;
+  });
+  const samples = history.samples + fresh.filter((one) => one.quality !== HOLE).length;
+  return { ...history, timeMs, value, quality, texts, exact, samples };
 }
 
 function lastSample(curve: Curve): number {
@@ -224,12 +222,7 @@ export function strokes(curve: Curve, isStepped: boolean, untilMs: number, shift
   const { before } = curve;
   const first = curve.timeMs[0] ?? untilMs;
   if (before && before.timeMs < first && (typeof before.value === "number" || typeof before.value === "boolean")) {
-    const isFar = curve.pauseMs !== null && first - before.timeMs > curve.pauseMs;
-    if (!isFar) take(before.timeMs + shiftMs, Number(before.value), before.quality);
-    else if (isStepped) {
-      take(before.timeMs + shiftMs, Number(before.value), before.quality);
-      take(before.timeMs + curve.pauseMs! + shiftMs, NaN, HOLE);
-    }
+    take(before.timeMs + shiftMs, Number(before.value), before.quality);
   }
   for (let i = 0; i < curve.timeMs.length; i++) take(curve.timeMs[i]! + shiftMs, curve.value[i]!, curve.quality[i]!);
   leave(untilMs + shiftMs);
@@ -256,9 +249,8 @@ export function stretches(curve: Curve, fromMs: number, toMs: number, untilMs: n
   const first = curve.timeMs[0] ?? Math.max(untilMs, fromMs);
   const { before } = curve;
   if (before) {
-    const end = curve.pauseMs === null ? first : Math.min(first, before.timeMs + curve.pauseMs);
-    add(-Infinity, Math.min(end, Math.max(untilMs, before.timeMs)), -1, stateOf(before.quality, before.value === null));
-    add(end, first, -1, "none");
+    const end = rows ? first : Math.max(untilMs, before.timeMs);
+    add(-Infinity, end, -1, stateOf(before.quality, before.value === null));
   } else add(-Infinity, first, -1, "none");
   for (let i = Math.max(0, rowAt(curve.timeMs, fromMs) - 1); i < rows && curve.timeMs[i]! <= toMs; i++) {
     const isLast = i === rows - 1;
