@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from aggregator.config import DataFolder
-from aggregator.db.engine import reading, writing
-from aggregator.db.migrate import NewerData, Which, newest, open_databases, version
+from aggregator.db.engine import open_database, reading, writing
+from aggregator.db.migrate import NewerData, Which, newest, open_databases, scripts, version
 from aggregator.db.schema import HISTORY, MAIN
 
 
@@ -66,4 +67,38 @@ def test_a_commit_survives_a_power_cut_as_far_as_sqlite_can_do_it(tmp_path: Path
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
     assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+    both.dispose()
+
+
+BEFORE_COMMENTS = "main0002"
+ALARMS = """
+INSERT INTO alarm
+(gateway, source, message, number, occurrence_us, tenant_id, store, raised_us, ended_us, acknowledged_us)
+VALUES ('a', 'user', :message, 1, :at, 'default', 1, :raised, :ended, :acknowledged)
+"""
+
+
+def test_alarms_of_before_are_looked_at_once(tmp_path: Path) -> None:
+    """Raised again, over and acknowledged, never raised: only the newest that still asks is open."""
+    folder = DataFolder(tmp_path)
+    main = open_database(folder.main)
+    config = scripts("main")
+    with writing(main) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, BEFORE_COMMENTS)
+        rows = [
+            ("again", 10, 10, None, None),
+            ("again", 20, 20, None, None),
+            ("over", 10, 10, 15, 16),
+            ("asks", 10, 10, 15, None),
+            ("end alone", 10, None, 15, None),
+        ]
+        names = ("message", "at", "raised", "ended", "acknowledged")
+        connection.execute(text(ALARMS), [dict(zip(names, row, strict=True)) for row in rows])
+    main.dispose()
+    both = open_databases(folder)
+    with reading(both.main) as connection:
+        found = connection.execute(text("SELECT message, occurrence_us FROM alarm WHERE is_open")).all()
+        assert sorted(map(tuple, found)) == [("again", 20), ("asks", 10)]
+        assert set(connection.execute(text("SELECT comment FROM alarm")).scalars()) == {""}
     both.dispose()
