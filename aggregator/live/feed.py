@@ -22,8 +22,8 @@ from aggregator.live.summary import summary
 from aggregator.scope import Scope
 
 FRAMES_KEPT = 32
-HEARTBEAT_S = 1.0
-"""Everybody is sent a frame at least this often, so that a browser notices a dead link within 3 s."""
+HEARTBEAT_S = 0.7
+"""After so long everybody is sent a frame with the next turn: each second, whatever happens or does not."""
 
 _encode = msgspec.json.Encoder().encode
 

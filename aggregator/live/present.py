@@ -187,7 +187,7 @@ class Present:
             source = self._source.get(uid)
             if source is None or source.group is not group:
                 if source is not None:
-                    source.uids.discard(uid)
+                    self._leave(uid, source)
                 self._follow(uid, group)
         followed = self._followed.get(group)
         if followed is not None and followed.listen(now_s):
@@ -201,6 +201,11 @@ class Present:
         followed.uids.add(uid)
         followed.interval_s = min(followed.interval_s, self.structure.intervals.get(uid, math.inf))
         self._source[uid] = followed
+
+    def _leave(self, uid: str, source: _Followed) -> None:
+        source.uids.discard(uid)
+        intervals = self.structure.intervals
+        source.interval_s = min((intervals.get(one, math.inf) for one in source.uids), default=math.inf)
 
     def _judge(self, uids: Iterable[str]) -> dict[str, Shown]:
         changed: dict[str, Shown] = {}
@@ -250,6 +255,8 @@ def _gateway_state(
         since_us = station.since_us
         if presence is Presence.SILENT:
             since_us = station.heard_us
+        elif presence is Presence.ONLINE and since_us is None:
+            since_us = station.born_us  # it was there before this process was
         elif presence is Presence.LOST and since_us is None:
             since_us = row.last_seen_us
     quiet_us = None

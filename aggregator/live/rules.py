@@ -140,6 +140,8 @@ class Station:
         self.status: Status | None = None
         self.online: bool | None = None
         self.since_us: int | None = None
+        self.born_us: int | None = None
+        """When its session began, as its birth says."""
         self.heard_s = -math.inf
         self.heard_us: int | None = None
         self.tail_us: int | None = None

@@ -275,6 +275,7 @@ class Live:
                 self._delivery.came(gateway)
                 with self._lock:
                     self._present_stores[gateway] = birth.store
+                    self._station(gateway).born_us = min(birth.time_us, now_us)
                     if self._station(gateway).forget_other_stores(birth.store):
                         self._news.is_all = True
         elif lane is Up.ANSWER:

@@ -21,8 +21,14 @@ def summary(alarms: Sequence[Alarm]) -> dict[str, object]:
         "unacknowledged": sum(waiting for waiting, _ in counts.values()),
         "standing": sum(standing for _, standing in counts.values()),
         "by_priority": {str(priority): counts[priority] for priority in sorted(counts)},
-        "newest": None if first is None else first._asdict(),
+        "newest": None if first is None else _told(first),
     }
+
+
+def _told(alarm: Alarm) -> dict[str, object]:
+    """As in the list; whether somebody may acknowledge it is not asked here, only whether it can be done."""
+    why = alarm.why_not
+    return alarm._asdict() | {"can_acknowledge": why is None, "why_not": why}
 
 
 def _waits(alarm: Alarm) -> bool:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from aggregator.alarms.line import State
+from aggregator.alarms.line import State, WhyNot
 from aggregator.alarms.store import Alarm
 from aggregator.live.summary import summary
 from contract.model.message import Source
@@ -49,5 +49,6 @@ def test_the_one_to_show_waits_is_of_the_highest_priority_and_the_newest_of_thos
     acknowledged = alarm("done", 1, NOW + 9, acknowledge_state=State.DONE)
     lines = [alarm("low", 3, NOW + 5), alarm("old", 2, NOW), alarm("new", 2, NOW + 1), acknowledged]
     newest = summary(lines)["newest"]
-    assert newest == lines[2]._asdict()
-    assert summary([acknowledged])["newest"] == acknowledged._asdict()
+    assert newest == lines[2]._asdict() | {"can_acknowledge": True, "why_not": None}
+    told = acknowledged._asdict() | {"can_acknowledge": False, "why_not": WhyNot.ALREADY}
+    assert summary([acknowledged])["newest"] == told
