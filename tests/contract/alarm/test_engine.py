@@ -216,8 +216,9 @@ def test_acknowledging() -> None:
     assert e.acknowledge("m", 2 * S, 3 * S, "anna") == []  # another occurrence
     assert e.acknowledge("nobody", S, 3 * S, "anna") == []
     assert e.acknowledge("quiet", S, 3 * S, "anna") == []
-    (event,) = e.acknowledge("m", S, 3 * S, "anna")
+    (event,) = e.acknowledge("m", S, 3 * S, "anna", "valve cleaned")
     assert (event.kind, event.time_us, event.occurrence_us, event.actor) == ("acknowledged", 3 * S, S, "anna")
+    assert event.comment == "valve cleaned"
     assert event.id == "m/1000000/acknowledged"
     assert e.acknowledge("m", S, 4 * S, "bert") == []
     assert told(feed(e, 5, level=10)) == [("m", "ended", 5), ("quiet", "ended", 5)]
@@ -335,7 +336,8 @@ def test_a_changed_message_ends_what_stood_and_starts_fresh() -> None:
     assert second.next_tick() is None
     assert told(feed(second, 6, level=90)) == [("m", "raised", 6)]
     assert second.standing() == [Standing("m", S, False, False), Standing("m", 6 * S, True, False)]
-    assert told(second.acknowledge("m", S, 7 * S, "anna")) == [("m", "acknowledged", 7)]
+    (seen,) = second.acknowledge("m", S, 7 * S, "anna", "an old one")
+    assert (seen.kind, seen.time_us, seen.comment) == ("acknowledged", 7 * S, "an old one")
     assert second.standing() == [Standing("m", 6 * S, True, False)]
 
 

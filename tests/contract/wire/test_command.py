@@ -5,7 +5,17 @@ import pytest
 
 from contract.model.batch import Value
 from contract.model.config import parse
-from contract.wire.command import Acknowledge, Answer, Command, Digests, Outcome, SegmentDigest, Write
+from contract.model.message import Source
+from contract.wire.command import (
+    Acknowledge,
+    Acknowledged,
+    Answer,
+    Command,
+    Digests,
+    Outcome,
+    SegmentDigest,
+    Write,
+)
 from contract.wire.envelope import EnvelopeError, pack, unpack
 from contract.wire.records import Lane
 from contract.wire.status import (
@@ -78,6 +88,31 @@ def test_an_answer_comes_back() -> None:
     digests = (SegmentDigest(1, 2, 2**64 - 1), SegmentDigest(2, 3, 4, 1))
     answer = Answer(id="c1", outcome=Outcome.EXPIRED, text="too late", time_us=9, digests=digests)
     assert unpack(pack(answer), Answer) == answer
+
+
+def test_an_answer_says_who_was_first() -> None:
+    first = Acknowledged(actor="anna", time_us=2**62, comment="Fühler getauscht")
+    answer = Answer(id="c1", outcome=Outcome.REFUSED, text="already", time_us=9, first=first)
+    assert unpack(pack(answer), Answer) == answer
+
+
+class OldAcknowledge(msgspec.Struct, tag="acknowledge"):
+    """As it was before comments came with their source."""
+
+    id: str
+    actor: str
+    time_us: int
+    message: str
+    occurrence_us: int
+    comment: str = ""
+
+
+def test_programs_of_before_and_after_understand_each_other() -> None:
+    old = OldAcknowledge("c2", "anna", 1, "m", 5)
+    new = Acknowledge(id="c2", actor="anna", time_us=1, message="m", occurrence_us=5)
+    assert unpack(pack(Raw(old)), Command).body == new
+    named = msgspec.structs.replace(new, source=Source.SYSTEM, number=996210)
+    assert msgspec.convert(msgspec.to_builtins(named), OldAcknowledge) == old
 
 
 def test_a_birth_comes_back() -> None:
