@@ -98,37 +98,66 @@ def _picked(values: Values, rows: Float64s) -> Values:
     return picked
 
 
-def brief(segment: Segment, i: int, manner: Manner) -> Part | None:
+class Brief(NamedTuple):
+    """What a head says of one column: exact values; the instants of lowest and highest are not known."""
+
+    first_us: int
+    last_us: int
+    first: float
+    minimum: float
+    maximum: float
+    last: float
+    samples: int
+    pause_us: int | None
+
+
+def brief(segment: Segment, i: int, manner: Manner, *, has_body: bool) -> Brief | None:
     """Column `i` out of the head alone; None where that would not show what it holds."""
     kind, axis = segment.kind(i), segment.axis_of(i)
     if kind == Kind.TEXT:
         return None
-    figures, rows = segment.statistics, segment.rows(axis)
-    first_us, last_us = segment.ends(axis)
-    good = int(figures.good[i])
-    first, low, high, last = (
-        float(part[i]) for part in (figures.first, figures.minimum, figures.maximum, figures.last)
-    )
+    good, first, low, high, last = segment.extent(i)
     if good == 0 or (kind == Kind.INT64 and max(abs(low), abs(high)) >= EXACT_INTEGER):
         return None
-    span_us, cycle_us = last_us - first_us, segment.cycle(axis)
+    rows, cycle_us = segment.rows(axis), segment.cycle(axis)
+    first_us, last_us = segment.ends(axis)
     pause_us = None
     if manner.pause_us is not None:
         pause_us = round(HOLE_FACTOR * max(manner.pause_us, cycle_us))
-    if segment.has_body:
         # Where rows are missing the span is longer than so many cycles: then there may be a hole.
-        is_even = cycle_us > 0 and span_us - (rows - 1) * cycle_us <= (pause_us or 0) - cycle_us
-        if good < rows or rows < 4 or (pause_us is not None and not is_even):
+        spare_us = last_us - first_us - (rows - 1) * cycle_us
+        if has_body and rows > 1 and (cycle_us == 0 or spare_us > pause_us - cycle_us):
             return None
-    if low == high and first_us < last_us:
-        times, values = [first_us, last_us], [first, last]
-    elif span_us < 3:
-        times, values = [first_us] * 4, [first, low, high, last]
-    else:
-        third = span_us // 3
-        times, values = [first_us, first_us + third, first_us + 2 * third, last_us], [first, low, high, last]
-    quality = np.zeros(len(times), np.uint8)
-    return Part(np.array(times, np.int64), np.array(values), quality, good, pause_us, span_us)
+    if has_body and good < rows:
+        return None
+    return Brief(first_us, last_us, first, low, high, last, good, pause_us)
+
+
+def briefly(briefs: Sequence[Brief]) -> Part:
+    """Briefs, each behind the one before, as points: first, lowest, highest, last."""
+    table = np.array([one[:2] for one in briefs], np.int64)
+    begins, ends = table[:, 0], table[:, 1]
+    third = (ends - begins) // 3
+    time = np.stack([begins, begins + third, begins + 2 * third, ends], axis=1).ravel()
+    values = np.array([one[2:6] for one in briefs], np.float64).ravel()
+    keep = np.ones(len(time), bool)  # a flat or short segment needs fewer points
+    keep[1:] = (values[1:] != values[:-1]) | (time[1:] != time[:-1])
+    keep[1:-1] &= ~((values[1:-1] == values[:-2]) & (values[1:-1] == values[2:]))
+    keep[0::4] = keep[3::4] = True
+    pauses = [one.pause_us for one in briefs if one.pause_us is not None]
+    pause_us = max(pauses, default=None)
+    line = Line(time[keep], values[keep], np.zeros(int(keep.sum()), np.uint8))
+    samples, coarse_us = sum(one.samples for one in briefs), int((ends - begins).max())
+    if pause_us is not None and len(briefs) > 1:
+        gaps = begins[1:] - ends[:-1]
+        at = np.flatnonzero(gaps > pause_us)
+        rows = np.cumsum(keep)[4 * at + 3]  # the first row of the next segment
+        line = Line(
+            np.insert(line.time_us, rows, ends[at] + pause_us),
+            np.insert(line.values, rows, np.nan),
+            np.insert(line.quality, rows, HOLE),
+        )
+    return Part(line.time_us, line.values, line.quality, samples, pause_us, coarse_us)
 
 
 def thinned(part: Part, points: int, manner: Manner) -> Part:

@@ -9,7 +9,7 @@ tail, never times.
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from heapq import heappop, heappush
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 import msgspec
@@ -24,6 +24,12 @@ from contract.wire.records import SegmentRecord
 
 TAIL_BYTES_MAX = 64 * 1024 * 1024
 """Tail kept per gateway; it is not for keeps, and a gateway that never seals must not fill the disk."""
+
+
+DAY_US: Final = 86_400_000_000
+_SHIFT_US: Final = 2**62 // DAY_US * DAY_US
+"""Makes every time positive before it is divided: databases round towards zero."""
+_MARK: Final = 2**40
 
 
 class Source(NamedTuple):
@@ -112,6 +118,16 @@ class TailRow(NamedTuple):
     first: int
     last: int
     message: bytes
+
+
+class Day(NamedTuple):
+    """Segments of one epoch that begin on one UTC day. `mark` moves when others come to them."""
+
+    begins_us: int
+    t_min_us: int
+    t_max_us: int
+    longest_us: int
+    mark: tuple[int, int, int]
 
 
 def to_signed(digest: int) -> int:
@@ -414,6 +430,76 @@ def segments_between(
 
 
 @needs(Right.VIEW)
+def days_between(scope: Scope, connection: Connection, epoch: Epoch, from_us: int, to_us: int) -> list[Day]:
+    """Days of one epoch with segments that hold something in from_us…to_us.
+
+    Out of an index alone: a year of segments is counted without reading one.
+    """
+    s, d = segment.c, series.c
+    ours = select(d.longest_us).where(
+        _group(series, epoch), d.epoch == epoch.epoch, d.tenant_id == scope.tenant
+    )
+    longest = connection.execute(ours).scalar()
+    if longest is None:
+        return []
+    day = (s.t_min_us + _SHIFT_US) // DAY_US
+    count, begins, ends = func.count(), func.sum(s.t_min_us % _MARK), func.sum(s.t_max_us % _MARK)
+    query = (
+        select(
+            day,
+            func.min(s.t_min_us),
+            func.max(s.t_max_us),
+            func.max(s.t_max_us - s.t_min_us),
+            count,
+            begins,
+            ends,
+        )
+        .where(_of_epoch(epoch), s.t_min_us <= to_us, s.t_min_us >= from_us - longest, s.t_max_us >= from_us)
+        .group_by(day)
+        .order_by(day)
+    )
+    return [
+        Day(number * DAY_US - _SHIFT_US, first, last, longest, (many, some, others))
+        for number, first, last, longest, many, some, others in connection.execute(query)
+    ]
+
+
+@needs(Right.VIEW)
+def segments_of_day(scope: Scope, connection: Connection, epoch: Epoch, day: Day) -> list[SegmentRow]:
+    """Segments of one epoch that begin on a day, by their first time."""
+    s = segment.c
+    query = select(*_ROW).where(_of_epoch(epoch), s.tenant_id == scope.tenant, *_on(day))
+    return [SegmentRow(*row) for row in connection.execute(query.order_by(s.t_min_us, s.seq))]
+
+
+@needs(Right.VIEW)
+def heads_of_day(
+    scope: Scope, connection: Connection, epoch: Epoch, day: Day
+) -> list[tuple[SegmentRow, bytes, bool]]:
+    """The same with their heads, and whether there is a body."""
+    s = segment.c
+    query = select(*_ROW, s.head, s.body.is_not(None)).where(
+        _of_epoch(epoch), s.tenant_id == scope.tenant, *_on(day)
+    )
+    return [
+        (SegmentRow(*row[:-2]), row[-2], bool(row[-1]))
+        for row in connection.execute(query.order_by(s.t_min_us, s.seq))
+    ]
+
+
+@needs(Right.VIEW)
+def segments_sharing(
+    scope: Scope, connection: Connection, epoch: Epoch, first: int, last: int
+) -> list[SegmentRow]:
+    """Segments of one epoch with positions among first…last, by their last position."""
+    s = segment.c
+    query = select(*_ROW).where(
+        _of_epoch(epoch), s.tenant_id == scope.tenant, s.head_last >= first, s.head_first <= last
+    )
+    return [SegmentRow(*row) for row in connection.execute(query.order_by(s.head_last))]
+
+
+@needs(Right.VIEW)
 def segments_before(
     scope: Scope, connection: Connection, epoch: Epoch, before_us: int
 ) -> Iterator[SegmentRow]:
@@ -489,6 +575,11 @@ _ROW = (
     segment.c.head_first,
     segment.c.head_last,
 )
+
+
+def _on(day: Day) -> tuple[ColumnElement[bool], ...]:
+    s = segment.c
+    return (s.t_min_us >= day.begins_us, s.t_min_us < day.begins_us + DAY_US)
 
 
 def _of_epoch(epoch: Epoch) -> ColumnElement[bool]:

@@ -14,8 +14,6 @@ on change, without a longest interval, has no pause and no holes: its last value
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -30,9 +28,11 @@ from aggregator.history.parts import (
     HOLE_FACTOR,
     NOTHING,
     SILENT,
+    Brief,
     Manner,
     Part,
     brief,
+    briefly,
     hole_at,
     joined,
     manner_of,
@@ -59,7 +59,7 @@ from aggregator.history.pieces import (
     without_sealed,
 )
 from aggregator.history.service import Sample, last_before
-from aggregator.history.store import Epoch, SegmentRow, TailRow
+from aggregator.history.store import Day, Epoch, SegmentRow, TailRow
 from aggregator.scope import Scope
 from contract.history.decimate import Line
 from contract.model.batch import Batch, Float64s, Int64s, UInt8s
@@ -68,7 +68,7 @@ from contract.model.signal import DataType
 from contract.segment.decode import Segment
 from contract.segment.layout import SegmentError
 
-DAY_US: Final = 86_400_000_000
+BODILESS: Final = "only statistics are kept of this time"
 FINER: Final = 4
 """How much finer than shown a thinned column stays, so that it serves views that lie otherwise."""
 
@@ -179,49 +179,111 @@ class _View:
 
     def take(self, connection: Connection, epoch: Epoch, claims: Claims) -> None:
         """Everything of one epoch."""
-        rows = store.segments_between(self._scope, connection, epoch, self._from_us, self._to_us - 1)
-        for day, some in groupby(rows, key=lambda row: row.t_min_us // DAY_US):
-            self._take_day(connection, epoch, claims, day, list(some))
+        for day in store.days_between(self._scope, connection, epoch, self._from_us, self._to_us - 1):
+            self._take_day(connection, epoch, claims, day)
         tails = store.tail_between(self._scope, connection, epoch, self._from_us, self._to_us - 1)
         if tails:
-            self._take_tail(connection, claims, sorted(rows, key=attrgetter("head_last")), tails)
+            self._take_tail(connection, epoch, claims, tails)
 
-    def _take_day(
-        self, connection: Connection, epoch: Epoch, claims: Claims, day: int, rows: list[SegmentRow]
-    ) -> None:
-        begins, ends = min(row.t_min_us for row in rows), max(row.t_max_us for row in rows)
-        is_coarse = max(row.t_max_us - row.t_min_us for row in rows) <= self._width_us
-        whole = [claim for claim in claims.all() if self._holds(claim, begins, ends)]
+    def _take_day(self, connection: Connection, epoch: Epoch, claims: Claims, day: Day) -> None:
+        """One part of each signal that has the whole day; of the others segment by segment."""
+        is_coarse = day.longest_us <= self._width_us
         level = None if is_coarse else self._level
-        name = ("day", level, epoch, day, len(rows), sum(row.seq for row in rows))
-        missed = []
-        for claim in whole:
-            found = self._cache.get((*name, claim.number, self._manners[claim.uid]))
+        missed, single = [], []
+        for claim in claims.all():
+            if not self._holds(claim, day.t_min_us, day.t_max_us):
+                single.append(claim)
+                continue
+            found = self._cache.get(self._name(level, epoch, day, claim))
             if found is None:
                 missed.append(claim)
-            elif len(found.time_us):
+            else:
                 self._add(claim, found)
-        single = [claim for claim in claims.all() if claim not in whole]
-        gathered: dict[Claim, list[Part]] = {claim: [] for claim in missed}
-        troubled: set[Claim] = set()
-        for row in rows:
-            for claim, part in self._row(connection, row, missed, is_kept=False):
-                if isinstance(part, Range):
-                    troubled.add(claim)
-                    self._miss(claim, part)
-                else:
-                    gathered[claim].append(part)
+        if missed and is_coarse:
+            gathered, troubled = self._briefly(connection, epoch, day, missed)
+        else:
+            gathered, troubled = self._fully(connection, epoch, day, missed)
+        for claim, parts in gathered.items():
+            whole = joined(parts)
+            if claim not in troubled:
+                self._cache.put(self._name(level, epoch, day, claim), whole, size(whole))
+            self._add(claim, whole)
+        for row in store.segments_of_day(self._scope, connection, epoch, day) if single else ():
+            if row.t_max_us < self._from_us or row.t_min_us >= self._to_us:
+                continue
             for claim, part in self._row(connection, row, single, is_kept=True):
                 if isinstance(part, Range):
                     self._miss(claim, part)
                 else:
                     self._add(claim, part)
-        for claim, parts in gathered.items():
-            whole_day = joined(parts)
-            if claim not in troubled:
-                self._cache.put((*name, claim.number, self._manners[claim.uid]), whole_day, size(whole_day))
-            if len(whole_day.time_us):
-                self._add(claim, whole_day)
+
+    def _name(self, level: int | None, epoch: Epoch, day: Day, claim: Claim) -> tuple[object, ...]:
+        return ("day", level, epoch, day.begins_us, day.mark, claim.number, self._manners[claim.uid])
+
+    def _fully(
+        self, connection: Connection, epoch: Epoch, day: Day, claims: Sequence[Claim]
+    ) -> tuple[dict[Claim, list[Part]], set[Claim]]:
+        """Parts of a day out of bodies, and of which claims something is missing."""
+        gathered: dict[Claim, list[Part]] = {claim: [] for claim in claims}
+        troubled: set[Claim] = set()
+        for row in store.segments_of_day(self._scope, connection, epoch, day) if claims else ():
+            for claim, part in self._row(connection, row, claims, is_kept=False):
+                if isinstance(part, Range):
+                    troubled.add(claim)
+                    self._miss(claim, part)
+                else:
+                    gathered[claim].append(part)
+        return gathered, troubled
+
+    def _briefly(
+        self, connection: Connection, epoch: Epoch, day: Day, claims: Sequence[Claim]
+    ) -> tuple[dict[Claim, list[Part]], set[Claim]]:
+        """Parts of a day out of heads where these tell enough, and of which claims something is missing."""
+        gathered: dict[Claim, list[Part]] = {claim: [] for claim in claims}
+        runs: dict[Claim, list[Brief]] = {claim: [] for claim in claims}
+        troubled: set[Claim] = set()
+        for row, head, has_body in store.heads_of_day(self._scope, connection, epoch, day):
+            rest: list[Claim] = []
+            for claim, told in self._heads(head, claims, has_body=has_body):
+                run = runs[claim]
+                if told is None:
+                    rest.append(claim)
+                    if run:
+                        gathered[claim].append(briefly(run))
+                        run.clear()
+                    continue
+                if run and told.first_us < run[-1].last_us:  # came late
+                    gathered[claim].append(briefly([told]))
+                else:
+                    run.append(told)
+                if not has_body:
+                    troubled.add(claim)
+                    self._miss(claim, Range(row.t_min_us, row.t_max_us, BODILESS))
+            for claim, part in self._row(connection, row, rest, is_kept=False) if rest else ():
+                if isinstance(part, Range):
+                    troubled.add(claim)
+                    self._miss(claim, part)
+                else:
+                    gathered[claim].append(part)
+        for claim, run in runs.items():
+            if run:
+                gathered[claim].append(briefly(run))
+        return gathered, troubled
+
+    def _heads(
+        self, head: bytes, claims: Sequence[Claim], *, has_body: bool
+    ) -> list[tuple[Claim, Brief | None]]:
+        """What a head tells of each claim that it has; None: its body has to be asked."""
+        try:
+            segment = Segment(head, None)
+            places = {number: i for i, number in enumerate(segment.signals)}
+            return [
+                (claim, brief(segment, places[claim.number], self._manners[claim.uid], has_body=has_body))
+                for claim in claims
+                if claim.number in places
+            ]
+        except SegmentError:  # whoever opens the body names the damage
+            return [(claim, None) for claim in claims]
 
     def _holds(self, claim: Claim, first_us: int, last_us: int) -> bool:
         """Whether a stretch of time lies wholly in the range and is the signal's."""
@@ -239,7 +301,8 @@ class _View:
         self._missing.setdefault(claim.uid, {})[told] = None
 
     def _add(self, claim: Claim, part: Part) -> None:
-        self._parts.setdefault(claim.uid, []).append(part)
+        if len(part.time_us):
+            self._parts.setdefault(claim.uid, []).append(part)
 
     def _row(
         self, connection: Connection, row: SegmentRow, claims: Sequence[Claim], *, is_kept: bool
@@ -272,7 +335,7 @@ class _View:
                 continue
             key = self._key(row, claim) if is_kept else None
             if not segment.has_body:
-                yield claim, told._replace(reason="only statistics are kept of this time")
+                yield claim, told._replace(reason=BODILESS)
             elif key is not None:
                 self._cache.put(key, part, size(part))
             if len(part.time_us):
@@ -291,9 +354,9 @@ class _View:
         span_us = row.t_max_us - row.t_min_us
         try:
             if (span_us <= self._width_us and is_whole) or not segment.has_body:
-                short = brief(segment, i, manner)
+                short = brief(segment, i, manner, has_body=segment.has_body)
                 if short is not None or not segment.has_body:
-                    return NOTHING if short is None else self._inside(short, claim)
+                    return NOTHING if short is None else self._inside(briefly([short]), claim)
             found = segment_piece(segment, claim.number)
         except SegmentError as error:
             return f"segment {row.seq} is damaged: {error}"
@@ -304,9 +367,11 @@ class _View:
         return thinned(part, 8 + FINER * 2 * (1 + span_us // self._width_us), manner) if is_whole else part
 
     def _take_tail(
-        self, connection: Connection, claims: Claims, rows: Sequence[SegmentRow], tails: Sequence[TailRow]
+        self, connection: Connection, epoch: Epoch, claims: Claims, tails: Sequence[TailRow]
     ) -> None:
         """Messages that no segment shares positions with as one; the others each by itself."""
+        first, last = min(tail.first for tail in tails), max(tail.last for tail in tails)
+        rows = store.segments_sharing(self._scope, connection, epoch, first, last)
         alone: list[Batch] = []
         for tail in tails:
             batch = self._batch(tail)

@@ -24,6 +24,7 @@ from contract.segment.layout import (
     Codec,
     Damaged,
     Extra,
+    Figures,
     Float64s,
     Int64s,
     Kind,
@@ -33,7 +34,7 @@ from contract.segment.layout import (
     Unsupported,
     width_of_row,
 )
-from contract.segment.statistics import numbers, statistics_from
+from contract.segment.statistics import Extent, check_length, extent_from, numbers, statistics_from
 
 ReadSlice = Callable[[int, int], bytes]
 """Gives `length` bytes of the body from `offset`: (offset, length)."""
@@ -72,6 +73,7 @@ class Segment:
         self._streams: tuple[list[int], list[int], list[int], list[int]] | None = None
         self._unpacked: dict[int, bytes] = {}
         self._extras: dict[int, list[int]] | None = None
+        self._figures: Figures | None = None
         self._statistics: Statistics | None = None
 
     @classmethod
@@ -195,12 +197,23 @@ class Segment:
     def statistics(self) -> Statistics:
         """Figures per column, from the head."""
         if self._statistics is None:
-            record = read_figures(self._figures_frame)
+            record = self._read_figures()
             axes, axis = self._shape.axes, self._shape.columns.axis
             rows = np.array([axes.rows[a] for a in axis], np.int64)
             span = np.array([axes.span[a] for a in axis], np.int64)
             self._statistics = statistics_from(record, rows, span, self._shape.unit_us)
         return self._statistics
+
+    def extent(self, i: int) -> Extent:
+        """First, lowest, highest and last good value of column `i`, as in `statistics`."""
+        return extent_from(self._read_figures(), i, self.rows(self.axis_of(i)))
+
+    def _read_figures(self) -> Figures:
+        if self._figures is None:
+            record = read_figures(self._figures_frame)
+            check_length(record, len(self.signals))
+            self._figures = record
+        return self._figures
 
     def check(self, *, deep: bool) -> None:
         """Verify every checksum; with `deep` also unpack everything and compute digest and statistics anew.

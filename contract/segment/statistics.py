@@ -5,6 +5,7 @@ docs/segment-format.md section 5.
 """
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,6 +127,48 @@ def enter(
             record.sum[i], record.area[i] = total - count * low, area - held * low
 
 
+class Extent(NamedTuple):
+    """Of one column: good samples, and their first, lowest, highest and last value; NaN where none is."""
+
+    good: int
+    first: float
+    minimum: float
+    maximum: float
+    last: float
+
+
+def check_length(record: Figures, columns: int) -> None:
+    """Raise Damaged unless there is one figure per column."""
+    if any(len(getattr(record, name)) != columns for name in record.__struct_fields__):
+        raise Damaged("statistics: not one figure per column")
+
+
+def extent_from(record: Figures, i: int, rows: int) -> Extent:
+    """Extent of column `i`, without a look at the others: a long range asks for few columns of many heads.
+
+    Raises:
+        Damaged: its numbers cannot be.
+    """
+    scale, missing, low = record.scale[i], record.missing[i], record.minimum[i]
+    good = rows - missing
+    if missing < 0 or good < 0 or not NONE <= scale <= DECIMALS_MAX:
+        raise Damaged("statistics: figures that cannot be")
+    if scale == NONE:
+        return Extent(good, nan, nan, nan, nan)
+    if scale == RAW:
+        return Extent(
+            good, float(record.first[i]), float(low), float(record.maximum[i]), float(record.last[i])
+        )
+    base, divisor = float(low), 10.0**scale
+    return Extent(
+        good,
+        (base + float(record.first[i])) / divisor,
+        base / divisor,
+        (base + float(record.maximum[i])) / divisor,
+        (base + float(record.last[i])) / divisor,
+    )
+
+
 def statistics_from(record: Figures, rows: Int64s, span: Int64s, unit_us: int) -> Statistics:
     """Statistics as the reader gives them.
 
@@ -137,9 +180,8 @@ def statistics_from(record: Figures, rows: Int64s, span: Int64s, unit_us: int) -
     Raises:
         Damaged: the record is not as long as the columns, or its numbers cannot be.
     """
+    check_length(record, len(rows))
     parts = [getattr(record, name) for name in record.__struct_fields__]
-    if any(len(part) != len(rows) for part in parts):
-        raise Damaged("statistics: not one figure per column")
     scale, missing, unheld = (
         np.array(part, np.int64) for part in (record.scale, record.missing, record.unheld)
     )

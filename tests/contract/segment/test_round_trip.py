@@ -86,6 +86,10 @@ def check_round_trip(axes: Sequence[Axis], columns: Sequence[Column], *, thoroug
     assert segment.t_min_us == packed.t_min_us == min(int(axis.time_us[0]) for axis in axes)
     assert segment.t_max_us == packed.t_max_us == max(int(axis.time_us[-1]) for axis in axes)
     bare = Segment(packed.head, None)
+    for i in range(len(columns)):
+        stated = bare.statistics
+        parts = (stated.good, stated.first, stated.minimum, stated.maximum, stated.last)
+        assert np.array_equal([*bare.extent(i)], [part[i] for part in parts], equal_nan=True)
     assert [bare.ends(i) for i in range(bare.axes)] == [(int(a.time_us[0]), int(a.time_us[-1])) for a in axes]
     for a, axis in enumerate(axes):
         assert np.array_equal(segment.times(a), axis.time_us)
