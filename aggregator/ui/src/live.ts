@@ -21,6 +21,8 @@ export interface GatewayState {
   unsent: number;
   trouble: string;
   lost_devices: string[];
+  /** Since when no values come although it is online and some should. */
+  quiet_us?: number | null;
 }
 
 export interface Link {

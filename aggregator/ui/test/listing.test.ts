@@ -14,5 +14,6 @@ test("an address says what is searched, which chips are on and what is open", ()
 
 test("where all is as at first the address is bare", () => {
   expect(addressOf(listingOf(""))).toBe("");
+  expect(listingOf("").isOpen).toBe(true);
   expect(addressOf(listingOf("?show=nonsense&tree=sideways&q=++"))).toBe("");
 });

@@ -8,7 +8,7 @@ import { repeat } from "lit/directives/repeat.js";
 
 import { Element } from "../element";
 import { live, LiveController, type Change, type Shown } from "../live";
-import { empty } from "../parts/empty";
+import { noGateway } from "../parts/empty";
 import { addressOf, CHIPS, listingOf, type Chip, type Listing } from "../parts/listing";
 import { presenceMark, qualityMark, valueMark } from "../parts/marks";
 import { sparkline, sparklines } from "../parts/sparkline";
@@ -18,11 +18,7 @@ import { attemptMark, openWrite, writes } from "../parts/write";
 import { plant, type Signal } from "../plant";
 import { fullMoment, language, moment, number, span, t } from "../t";
 
-/** Beyond this many signals the tree begins with closed gateways. */
-const OPEN_AT_FIRST = 300;
 const WATCH_PAUSE_MS = 120;
-const COMMANDS = "python -m aggregator pki gateway my-gateway\npython -m edge run --config my-gateway.json --data FOLDER";
-const DEMO = "python -m aggregator demo";
 const compare = new Intl.Collator(language, { numeric: true }).compare;
 
 @customElement("fw-signals")
@@ -96,10 +92,11 @@ export class SignalsPage extends Element {
     return this.listing.search.trim() !== "" || this.listing.chips.size > 0;
   }
 
-  #isOpenAtFirst(key: string): boolean {
-    if (this.listing.isOpen !== null) return this.listing.isOpen || key.startsWith("site ");
-    return this.#isNarrowed() || plant.signals.length <= OPEN_AT_FIRST || !key.startsWith("gateway ");
-  }
+  /** Sites stay open when all is closed: their gateways are the list then. */
+  readonly #isOpen = (key: string): boolean => {
+    const { isOpen, others } = this.listing;
+    return (isOpen || key.startsWith("site ")) !== others.has(key);
+  };
 
   readonly #passes = (signal: Signal): boolean => {
     const { chips } = this.listing;
@@ -123,7 +120,7 @@ export class SignalsPage extends Element {
       words: wordsOf(this.listing.search),
       passes: this.#passes,
       isNarrowed: this.#isNarrowed(),
-      isOpen: (key) => this.#isOpenAtFirst(key) !== this.listing.others.has(key),
+      isOpen: this.#isOpen,
     });
     this.#rows = rows;
     this.#count = count;
@@ -157,14 +154,14 @@ export class SignalsPage extends Element {
             <p><button type="button" class="button" @click=${() => void plant.read()}>${t("signals.again")}</button></p>
           </section>`
         : html`<p class="quiet" aria-busy="true">${t("loading")}</p>`;
-    if (!plant.gateways.length) return empty(t("empty.title"), t("empty.text"), `${COMMANDS}\n\n# ${t("empty.demo")}\n${DEMO}`);
+    if (!plant.gateways.length) return noGateway();
     return html`${this.#bar()}
       ${this.#rows.length ? this.#grid() : this.#noMatch()} ${this.chosen.size ? this.#chosenBar() : nothing}`;
   }
 
   #bar(): TemplateResult {
     const total = plant.signals.length;
-    const isAllOpen = this.listing.isOpen ?? this.#isOpenAtFirst("gateway ");
+    const isAllOpen = this.listing.isOpen;
     return html`<div class="signals-bar" role="search">
       <input
         type="search"
@@ -379,14 +376,14 @@ export class SignalsPage extends Element {
 
   #search(search: string): void {
     // What was opened and closed before belongs to another list.
-    this.#change({ search, others: new Set(), ...(this.listing.search.trim() === "" && { isOpen: null }) });
+    this.#change({ search, others: new Set(), isOpen: true });
     scrollTo(0, 0);
   }
 
   #turn(chip: Chip): void {
     const chips = new Set(this.listing.chips);
     if (!chips.delete(chip)) chips.add(chip);
-    this.#change({ chips, others: new Set() });
+    this.#change({ chips, others: new Set(), isOpen: true });
     scrollTo(0, 0);
   }
 

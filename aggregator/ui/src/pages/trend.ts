@@ -22,7 +22,7 @@ import { number, span, t } from "../t";
 import { blank, pick, read, written as address, writtenSpan, type Pick, type View } from "../trend/address";
 import { decimals, SWITCH, type Scale } from "../trend/axes";
 import type { Chart, Stroke } from "../trend/chart";
-import { extent, HOLE, nearest, rowAt, strokes, type Strokes } from "../trend/curve";
+import { extent, HOLE, nearest, rowAt, strokes, type Stretch, type Strokes } from "../trend/curve";
 import type { Changed, Drawn } from "../trend/drawn";
 import type { Exporter } from "../trend/export";
 import { listen } from "../trend/gestures";
@@ -211,7 +211,8 @@ export class TrendPage extends Element {
     const lines = seen.filter((one) => one.form !== "row");
     const rows = seen.filter((one) => one.form === "row");
     const known = new Map(seen.map((one) => [one, this.#covered(one, knownOf(one, window))]));
-    const troubled = lines.filter((one) => known.get(one)!.some((part) => part.state !== "good"));
+    const unknown = unknownOf([...known.values()], [window[0], Math.min(window[1], nowMs)]);
+    const troubled = lines.filter((one) => known.get(one)!.some((part) => isTrouble(part, unknown, window)));
     const estimate = layoutOf(box, [], lines.length > 0, troubled.length, rows.length);
     const scales = scalesOf(series, window, this.view.bounds, partsOf(estimate.plot.height));
     const axes = placed(this.#axes(scales, lines, ink), box.width);
@@ -221,9 +222,6 @@ export class TrendPage extends Element {
     const axisOf = new Map(axes.map((axis, i) => [axis.key, i]));
     const drawn = lines.map((one) => ({ one, axis: axisOf.get(one.axis)!, strokes: this.#strokesOf(one) }));
     this.#drawing = { series, window, layout, axes, scales };
-    const unknown = unknownOf(seen.map((one) => known.get(one)!), [window[0], Math.min(window[1], nowMs)]).map(
-      ([from, to]) => [from, Math.min(to, nowMs)] as const,
-    );
     drawGround(
       this.querySelector(".ground")!,
       {
@@ -568,7 +566,7 @@ export class TrendPage extends Element {
   #tools(): TemplateResult {
     const { period, ruler, hasBalloon } = this.view;
     const isFollowing = isLive(period);
-    const tool = (name: string, shape: string, act: () => void, rest: { pressed?: boolean; disabled?: boolean } = {}) => html`<button
+    const tool = (name: string, shape: string | TemplateResult, act: () => void, rest: { pressed?: boolean; disabled?: boolean } = {}) => html`<button
       type="button"
       class="button icon"
       data-tool=${name}
@@ -593,9 +591,9 @@ export class TrendPage extends Element {
         ${tool("in", "+", () => this.#go(zoomed(period, 0.5, this.#middle())))} ${tool("out", "−", () => this.#go(zoomed(period, 2, this.#middle())))}
         ${tool("undo", "↶", () => this.#undo(), { disabled: !this.#steps.canBack })} ${tool("redo", "↷", () => this.#redo(), { disabled: !this.#steps.canForth })}
         ${tool("reset", "⟷", () => this.#go(reset(period)))}
-        ${tool("ruler", "┆", () => this.#rule(ruler === null ? this.#snapped(this.#middle()) : null), { pressed: ruler !== null })}
-        ${tool("balloon", "❝", () => this.#show({ hasBalloon: !hasBalloon }), { pressed: hasBalloon })}
-        ${tool("export", "⤓", () => this.#export())} ${tool("print", "⎙", () => window.print())}
+        ${tool("ruler", icon("M8 1v14M5.5 8h5"), () => this.#rule(ruler === null ? this.#snapped(this.#middle()) : null), { pressed: ruler !== null })}
+        ${tool("balloon", icon("M2 2.5h12v8H8l-3.5 3v-3H2zM5 5.5h6M5 8h4"), () => this.#show({ hasBalloon: !hasBalloon }), { pressed: hasBalloon })}
+        ${tool("export", icon("M8 2v8M4.5 6.5 8 10l3.5-3.5M2.5 13.5h11"), () => this.#export())} ${tool("print", icon("M4.5 5.5v-4h7v4M4.5 11.5h-3v-6h13v6h-3M4.5 9.5h7v5h-7z"), () => window.print())}
       </div>`;
   }
 
@@ -774,6 +772,16 @@ export class TrendPage extends Element {
     const uids = [...new Set(this.view.picks.filter((one) => !one.isHidden && plant.signalOf.has(one.uid)).map((one) => one.uid))];
     void this.exporter.open({ uids, window: this.#window(), zone: this.#zone(), points: Math.min(4000, Math.round(drawing.layout.plot.width * 1.5)) });
   }
+}
+
+const icon = (path: string): TemplateResult => html`<svg viewBox="0 0 16 16" width="16" height="16" fill="none" stroke="currentColor" stroke-width="1.5"><path d=${path} /></svg>`;
+
+/** Worth a lane beneath the lines: not good, and not what is hatched over all of them anyway. */
+function isTrouble(part: Stretch, unknown: readonly (readonly [number, number])[], window: Window): boolean {
+  if (part.state === "good") return false;
+  if (part.state !== "none") return true;
+  const slack = (window[1] - window[0]) / 300;
+  return part.toMs - part.fromMs > slack && !unknown.some(([from, to]) => part.fromMs >= from - slack && part.toMs <= to + slack);
 }
 
 /** Few enough that each sample can be seen. */

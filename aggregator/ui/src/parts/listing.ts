@@ -6,8 +6,8 @@ export type Chip = (typeof CHIPS)[number];
 export interface Listing {
   search: string;
   chips: ReadonlySet<Chip>;
-  /** Whether branches are open unless named; null: as suits the size of the plant. */
-  isOpen: boolean | null;
+  /** Whether branches are open unless named. */
+  isOpen: boolean;
   /** Keys of branches that are not as the rest. */
   others: ReadonlySet<string>;
 }
@@ -15,11 +15,10 @@ export interface Listing {
 export function listingOf(address: string): Listing {
   const said = new URLSearchParams(address);
   const named = (said.get("show") ?? "").split(",");
-  const tree = said.get("tree");
   return {
     search: said.get("q") ?? "",
     chips: new Set(CHIPS.filter((chip) => named.includes(chip))),
-    isOpen: tree === "open" ? true : tree === "closed" ? false : null,
+    isOpen: said.get("tree") !== "closed",
     others: new Set(said.getAll("but")),
   };
 }
@@ -29,7 +28,7 @@ export function addressOf(listing: Listing): string {
   const said = new URLSearchParams();
   if (listing.search.trim()) said.set("q", listing.search.trim());
   if (listing.chips.size) said.set("show", CHIPS.filter((chip) => listing.chips.has(chip)).join(","));
-  if (listing.isOpen !== null) said.set("tree", listing.isOpen ? "open" : "closed");
+  if (!listing.isOpen) said.set("tree", "closed");
   for (const key of [...listing.others].sort()) said.append("but", key);
   const text = said.toString();
   return text ? `?${text}` : "";

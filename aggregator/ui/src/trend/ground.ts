@@ -84,7 +84,7 @@ export function drawGround(canvas: HTMLCanvasElement, ground: Ground, ink: Ink):
     pen.lineTo(x, bottom);
     pen.stroke();
   }
-  for (const [from, to] of ground.unknown) hatch(pen, between(from, to, plot.top, plot.height), ink.hatch, 5, 14);
+  for (const [from, to] of ground.unknown) hatch(pen, between(from, to, plot.top, plot.height), ink.hatch, 4, 12);
   layout.lanes.forEach((rect, i) => {
     const lane = ground.lanes[i]!;
     for (const one of lane.known) {
@@ -119,23 +119,35 @@ export function drawGround(canvas: HTMLCanvasElement, ground: Ground, ink: Ink):
 
 const NAME = 13;
 
+/** Stretches that say the same one after the other as one. */
+function alike(row: Row): (Stretch & { text: string; isOff: boolean })[] {
+  const found: (Stretch & { text: string; isOff: boolean })[] = [];
+  for (const stretch of row.known) {
+    const said = stretch.state === "good" || stretch.state === "uncertain" ? row.say(stretch) : { text: "", isOff: false };
+    const last = found.at(-1);
+    if (last && last.toMs === stretch.fromMs && last.state === stretch.state && last.text === said.text)
+      found[found.length - 1] = { ...last, toMs: stretch.toMs };
+    else found.push({ ...stretch, ...said });
+  }
+  return found;
+}
+
 function drawRow(
   pen: CanvasRenderingContext2D, row: Row, rect: Rect, between: (from: number, to: number, top: number, height: number) => Rect, ink: Ink,
 ): void {
   const top = rect.top + NAME + 2;
   const height = rect.height - NAME - 5;
-  for (const one of row.known) {
+  for (const one of alike(row)) {
     const part = between(one.fromMs, one.toMs, top, height);
     const width = Math.max(1, part.width);
-    if (part.width <= 0) continue;
-    if (one.state === "none") continue;
+    if (part.width <= 0 || one.state === "none") continue;
     if (one.state === "bad") {
       hatch(pen, { ...part, width }, row.colour, 1.5, 6);
       pen.strokeStyle = row.colour;
       pen.strokeRect(part.left + 0.5, top + 0.5, Math.max(0, width - 1), height - 1);
       continue;
     }
-    const { text, isOff } = row.say(one);
+    const { text, isOff } = one;
     pen.fillStyle = row.colour;
     if (isOff) pen.fillRect(part.left, top + height - 2, width, 2);
     else {

@@ -19,7 +19,7 @@ function format(zone: string, name: string, options: Intl.DateTimeFormatOptions)
 const MINUTES = { hour: "2-digit", minute: "2-digit" } as const;
 const SECONDS = { ...MINUTES, second: "2-digit" } as const;
 const MILLIS = { ...SECONDS, fractionalSecondDigits: 3 } as const;
-const DATE = { day: "2-digit", month: "2-digit" } as const;
+const DATE = { day: "numeric", month: "short" } as const; // whoever reads 4/5 may mean May or April
 const FULL = { ...DATE, year: "numeric" } as const;
 
 /** Marks of time with their words; where a day begins, and at the first, the date stands beneath. */
