@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from contract.model.config import ConfigurationError, digest
 from edge import app, config, drivers
 from edge.host.control import ControlError, ask
 
 DONE, REFUSED, USAGE = 0, 1, 2
+BAD_SHOWN = 20
 FOLDER = Path("/var/lib/feldwarte/edge")
 
 
@@ -63,6 +66,21 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--count", type=int, default=50)
     p = verb("verify", _verify, "check all that is stored", "--data ./data --deep")
     p.add_argument("--deep", action="store_true", help="decode all segments and recompute their digests")
+    p = verb(
+        "import", _import, "recorded samples from a CSV file", "march.csv --data ./data --zone Europe/Berlin"
+    )
+    p.add_argument("file", type=Path, metavar="FILE")
+    p.add_argument("--signal", action="append", default=[], metavar="COLUMN=UID", dest="names")
+    p.add_argument("--time", default="", metavar="COLUMN", help="with the times (the first)")
+    p.add_argument(
+        "--format",
+        default="iso",
+        help="of the times: iso, epoch_s, epoch_ms, epoch_us, or e.g. %%d.%%m.%%Y %%H:%%M",
+    )
+    p.add_argument("--zone", default="UTC", help="of times that name none (UTC)")
+    p.add_argument("--long", metavar="SIGNAL,VALUE", help="columns of a file with a line per sample")
+    p.add_argument("--delimiter", default=",", help="between columns (,)")
+    p.add_argument("--decimal", default=".", help="decimal sign (.)")
     verb("reload", _reload, "read the configuration file again, apply the difference", "--data ./data")
     verb("version", _version, "name and version", "")
     return parser
@@ -173,6 +191,44 @@ def _verify(arguments: argparse.Namespace) -> int:
     findings = ask(arguments.data, "verify", 3600.0, deep=arguments.deep)
     _show(arguments, findings, lambda: "\n".join(findings) or "all that is stored is sound")
     return REFUSED if findings else DONE
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from edge import importer  # reads files and zones; nobody else needs it
+
+    names = dict(name.rpartition("=")[::2] for name in arguments.names)
+    long = tuple(arguments.long.split(",")) if arguments.long else None
+    if "" in names or (long is not None and len(long) != 2) or len(arguments.delimiter) != 1:
+        print("--signal is COLUMN=UID, --long is SIGNAL,VALUE, --delimiter is one character", file=sys.stderr)
+        return USAGE
+    form = importer.Form(
+        time=arguments.time,
+        time_format=arguments.format,
+        zone=arguments.zone,
+        delimiter=arguments.delimiter,
+        decimal=arguments.decimal,
+        long=(long[0], long[1]) if long else None,
+        names=names,
+    )
+    shown = -1
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        tenth = 10 * done // total
+        if tenth > shown and not arguments.json:
+            shown = tenth
+            print(f"{done} of {total} samples", file=sys.stderr, flush=True)
+
+    with importer.Target(arguments.data) as target:
+        result, bad = importer.import_file(arguments.file, target, form, progress)
+    for row in bad[:BAD_SHOWN]:
+        print(
+            f"{arguments.file.name}, line {row.line}: {row.text}" if row.line else row.text, file=sys.stderr
+        )
+    if len(bad) > BAD_SHOWN:
+        print(f"and {len(bad) - BAD_SHOWN} more rows that are not used", file=sys.stderr)
+    _show(arguments, msgspec.to_builtins(result), lambda: result.text)
+    return DONE if result.stored or result.skipped or not bad else REFUSED
 
 
 def _reload(arguments: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ async def run(configuration_file: Path | None, folder: Path) -> int:
     """Run the gateway until SIGTERM or SIGINT; exit code 0, or 1 with the reason logged."""
     with ExitStack() as stack:
         try:
-            _lock(folder, stack)
+            lock(folder, stack)
             configuration, refused = _choose(configuration_file, folder)
         except AlreadyRunning as error:
             log.error("%s", error)  # noqa: TRY400  # the text says it all
@@ -91,7 +91,12 @@ def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return first
 
 
-def _lock(folder: Path, stack: ExitStack) -> None:
+def lock(folder: Path, stack: ExitStack) -> None:
+    """Hold a data folder until the stack ends.
+
+    Raises:
+        AlreadyRunning: somebody else does.
+    """
     file = stack.enter_context((folder / "lock").open("a+"))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

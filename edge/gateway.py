@@ -114,12 +114,12 @@ class Gateway:
         signals = await self.store_worker.run(self.historian.number_signals, list(configuration.signals))
         numbers = await self.store_worker.run(self.historian.number_groups, list(configuration.groups))
         groups = compile_groups(configuration, signals, numbers)
-        meanings = {g.number: [_meaning(m) for m in g.members] for g in groups}
+        meanings = {g.number: [meaning_of(m) for m in g.members] for g in groups}
         epochs = {
             number: await self.store_worker.run(self.historian.epoch_of, number, meaning)
             for number, meaning in meanings.items()
         }
-        layouts = [_layout(group, epochs[group.number]) for group in groups]
+        layouts = [layout_of(group, epochs[group.number]) for group in groups]
 
         while not self._parts.queue.empty():  # what was read under the old configuration
             self.flow.take(self._parts.queue.get_nowait(), self.clock.now_us())
@@ -366,12 +366,14 @@ class Gateway:
         self.events.note(kind, text, actor=command.actor, signal=command.signal, identity=command.id)
 
 
-def _meaning(member: Member) -> Meaning:
+def meaning_of(member: Member) -> Meaning:
+    """What the store keeps of a member."""
     s = member.signal
     return Meaning(member.number, member.uid, s.type, s.unit, s.scaling)
 
 
-def _layout(group: GroupPlan, epoch: int) -> GroupLayout:
+def layout_of(group: GroupPlan, epoch: int) -> GroupLayout:
+    """A group as the historian wants it."""
     members = tuple(MemberLayout(m.number, KINDS[m.signal.type]) for m in group.members)
     return GroupLayout(group.uid, group.number, epoch, members)
 

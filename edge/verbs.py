@@ -13,7 +13,9 @@ from contract.model.quality import Quality
 from contract.segment.layout import Values
 from contract.wire.records import EventKind
 from edge.gateway import Gateway
+from edge.historian.layout import HistorianError
 from edge.host.control import Arguments, ControlError, Verb
+from edge.past import NotTaken, PastColumn, places_of, take_in
 from edge.report import Report
 from edge.sync.commands import Failed, Refused
 
@@ -101,6 +103,28 @@ class Verbs:
 
         return await g.store_worker.run(collect)
 
+    async def signals(self, _arguments: Arguments) -> object:
+        """The type of each signal, by uid."""
+        return {uid: signal.type for uid, signal in self.gateway.configuration.signals.items()}
+
+    async def take_in(self, arguments: Arguments) -> object:
+        """Store `columns`, samples of the past, as far as they are not there yet."""
+        g = self.gateway
+        try:
+            columns = msgspec.convert(arguments["columns"], list[PastColumn])
+            places = places_of(g.configuration, g.groups)
+            taken = await g.store_worker.run(take_in, g.historian, places, columns, g.clock.now_us())
+        except (msgspec.ValidationError, NotTaken, HistorianError) as error:
+            raise ControlError(str(error)) from error
+        for uplink in g.uplinks:
+            uplink.poke()
+        return msgspec.to_builtins(taken)
+
+    async def imported(self, arguments: Arguments) -> object:
+        """Note in the journal what an import did."""
+        self.gateway.events.note(EventKind.SYSTEM, str(arguments["text"])[:2000], actor=LOCAL)
+        return await self.gateway.settle()
+
     async def verify(self, arguments: Arguments) -> object:
         """Check all that is stored; `deep` decodes and recomputes."""
         g = self.gateway
@@ -137,6 +161,9 @@ def verbs_of(
         "read": v.read,
         "write": v.write,
         "history": v.history,
+        "signals": v.signals,
+        "import": v.take_in,
+        "imported": v.imported,
         "verify": v.verify,
         "journal": v.journal,
         "devices": v.devices,

@@ -20,6 +20,7 @@ class Quality(IntEnum):
     GOOD = 0x00
     GOOD_LOCAL_OVERRIDE = 0x01
     GOOD_CLAMPED = 0x02
+    GOOD_RECORDED = 0x03
     UNCERTAIN = 0x40
     UNCERTAIN_LAST_USABLE = 0x41
     UNCERTAIN_SENSOR_NOT_ACCURATE = 0x42
@@ -47,6 +48,7 @@ STATUS_CODES: Final[dict[Quality, int]] = {
     Quality.GOOD: 0x00000000,  # Good
     Quality.GOOD_LOCAL_OVERRIDE: 0x00960000,  # GoodLocalOverride
     Quality.GOOD_CLAMPED: 0x00300000,  # GoodClamped
+    Quality.GOOD_RECORDED: 0x00000000,  # Good: imported from a recording; IEC 62541 has no code for that
     Quality.UNCERTAIN: 0x40000000,  # Uncertain
     Quality.UNCERTAIN_LAST_USABLE: 0x40900000,  # UncertainLastUsableValue
     Quality.UNCERTAIN_SENSOR_NOT_ACCURATE: 0x40930000,  # UncertainSensorNotAccurate

@@ -327,6 +327,32 @@ class Historian:
         found.cut(last)
         return seqs
 
+    def take_in(self, batch: Batch) -> list[int]:
+        """Store samples of the past as segments of their own; numbers of them.
+
+        They were never in the head: their segments bear position 0, cover nothing of the tail and
+        move no boundary.
+
+        Args:
+            batch: of a configured group, in any order of time, its rows named.
+
+        Raises:
+            HistorianError: the disk refused, or the batch is none of a configured group.
+        """
+        group = self._groups.get(batch.group)
+        if group is None or batch.group not in self._configured or batch.signal is None:
+            raise HistorianError(f"group {batch.group} is not configured")
+        layouts = {group.epoch: group.members}
+        packed = pack(batch.group, [Record(NOTHING, group.epoch, batch)], layouts)
+        if packed.refused:
+            raise HistorianError("; ".join(packed.refused))
+        try:
+            seqs = self._store.add(batch.group, packed.pieces)
+        except (StoreDamaged, StoreTrouble) as error:
+            raise HistorianError(str(error)) from error
+        self._take_figures()
+        return seqs
+
     def _seal_or_make_room(self, group: int, pieces: Sequence[SealedPiece], last: int) -> list[int]:
         try:
             return self._store.seal(group, pieces, last)

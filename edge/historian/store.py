@@ -364,6 +364,21 @@ class Store:
         self.sealed[group] = last
         return seqs
 
+    def add(self, group: int, pieces: Sequence[SealedPiece]) -> list[int]:
+        """Write segments of samples that never were in the head, all or nothing.
+
+        Raises:
+            StoreTrouble: nothing was written.
+        """
+        seqs = list(range(self.next_seq, self.next_seq + len(pieces)))
+        next_seq = self.next_seq + len(pieces)
+        with self._transaction() as db:
+            for seq, piece in zip(seqs, pieces, strict=True):
+                self._insert(db, seq, group, piece)
+            self._write_state(db, next_seq, self.oldest_seq, self.positions)
+        self.next_seq = next_seq
+        return seqs
+
     def _insert(self, db: sqlite3.Connection, seq: int, group: int, piece: SealedPiece) -> None:
         e = piece.encoded
         known = (seq, group, piece.epoch, piece.first, piece.last, e.t_min_us, e.t_max_us, e.count)

@@ -37,6 +37,7 @@ EXPECTED = {
     Quality.GOOD: "Good",
     Quality.GOOD_LOCAL_OVERRIDE: "GoodLocalOverride",
     Quality.GOOD_CLAMPED: "GoodClamped",
+    Quality.GOOD_RECORDED: "Good",
     Quality.UNCERTAIN: "Uncertain",
     Quality.UNCERTAIN_LAST_USABLE: "UncertainLastUsableValue",
     Quality.UNCERTAIN_SENSOR_NOT_ACCURATE: "UncertainSensorNotAccurate",
@@ -73,7 +74,8 @@ def test_the_family_bits_are_the_severity_of_the_status_code(quality: Quality) -
 
 @pytest.mark.parametrize("quality", Quality)
 def test_a_code_comes_back_as_the_quality_it_came_from(quality: Quality) -> None:
-    expected = Quality.UNCERTAIN if quality is Quality.UNCERTAIN_TIME else quality
+    shared = {Quality.UNCERTAIN_TIME: Quality.UNCERTAIN, Quality.GOOD_RECORDED: Quality.GOOD}
+    expected = shared.get(quality, quality)
     assert from_status_code(STATUS_CODES[quality]) is expected
     assert from_status_code(STATUS_CODES[quality] | 0x0481) is expected  # info bits
 

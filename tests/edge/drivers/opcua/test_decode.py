@@ -19,6 +19,7 @@ NAMES = {
     Quality.GOOD: "Good",
     Quality.GOOD_LOCAL_OVERRIDE: "GoodLocalOverride",
     Quality.GOOD_CLAMPED: "GoodClamped",
+    Quality.GOOD_RECORDED: "Good",
     Quality.UNCERTAIN: "Uncertain",
     Quality.UNCERTAIN_LAST_USABLE: "UncertainLastUsableValue",
     Quality.UNCERTAIN_SENSOR_NOT_ACCURATE: "UncertainSensorNotAccurate",
