@@ -8,7 +8,7 @@ import pytest
 from fakes.people import ADMINISTRATION, PASSWORD, Clocks, quick_hashes
 from sqlalchemy import text
 
-from aggregator.accounts import passwords, service
+from aggregator.accounts import passwords, service, store
 from aggregator.accounts.account import Kind, Role
 from aggregator.accounts.rules import Fault, Lives, NameRefused, PasswordRefused
 from aggregator.accounts.service import (
@@ -21,7 +21,7 @@ from aggregator.accounts.service import (
     WrongSignIn,
 )
 from aggregator.db import audit
-from aggregator.db.engine import Databases, reading
+from aggregator.db.engine import Databases, reading, writing
 from aggregator.scope import DEFAULT_TENANT, Forbidden, Right, process
 
 HERE = Caller("127.0.0.1", "a browser")
@@ -290,6 +290,19 @@ def test_a_disabled_account_cannot_sign_in_until_it_is_enabled(accounts: Account
     assert accounts.sign_in("anna", PASSWORD, HERE)
 
 
+def test_a_session_that_slipped_in_while_its_account_was_disabled_is_none(
+    accounts: Accounts, databases: Databases, clocks: Clocks
+) -> None:
+    token = accounts.sign_in("anna", PASSWORD, HERE)
+    guest = accounts.guest(token)
+    assert guest is not None
+    with writing(databases.main) as connection:
+        store.change(ADMINISTRATION, connection, guest.account.id, disabled=True)
+    clocks.turn(1)
+    assert accounts.guest(token) is None
+    assert not accounts.is_standing(guest)
+
+
 def test_signing_out_ends_this_session_and_signing_out_everywhere_all_of_them(accounts: Accounts) -> None:
     first, second = (accounts.sign_in("anna", PASSWORD, HERE) for _ in range(2))
     script = accounts.new_token(ADMINISTRATION, "anna", 30)
@@ -398,7 +411,17 @@ def test_a_name_or_password_that_will_not_do_uses_nothing_up(empty: Accounts) ->
     assert empty.guest(empty.first_run(key, "eva", PASSWORD, "de", HERE)) is not None
 
 
-def test_of_many_first_runs_at_once_exactly_one_wins(empty: Accounts) -> None:
+def test_of_many_first_runs_at_once_exactly_one_wins(
+    empty: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(8)
+    check = service._checked_password
+
+    def checked_together(password: str, name: str) -> str:
+        together.wait(10)  # everybody has seen that the link is good
+        return check(password, name)
+
+    monkeypatch.setattr(service, "_checked_password", checked_together)
     key = empty.first_run_link()
     won: list[str] = []
     lost: list[str] = []
@@ -413,6 +436,23 @@ def test_of_many_first_runs_at_once_exactly_one_wins(empty: Accounts) -> None:
     assert len(won) == 1
     assert lost == ["done"] * 7
     assert len(empty.listed(ADMINISTRATION)) == 1
+
+
+def test_an_account_made_at_the_command_line_meanwhile_wins_too(
+    empty: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = service._checked_password
+
+    def meanwhile(password: str, name: str) -> str:
+        monkeypatch.setattr(service, "_checked_password", check)
+        empty.add(ADMINISTRATION, "bert", PASSWORD, Role.ADMIN)
+        return check(password, name)
+
+    key = empty.first_run_link()
+    monkeypatch.setattr(service, "_checked_password", meanwhile)
+    with pytest.raises(LinkRefused, match="done"):
+        empty.first_run(key, "eva", PASSWORD, "de", HERE)
+    assert [account.name for account in empty.listed(ADMINISTRATION)] == ["bert"]
 
 
 def test_wrong_keys_must_wait_and_the_right_one_never_does(empty: Accounts) -> None:
