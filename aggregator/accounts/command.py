@@ -34,6 +34,7 @@ from aggregator.accounts.rules import (
     password_faults,
 )
 from aggregator.accounts.service import Accounts
+from aggregator.accounts.start import login_name
 from aggregator.config import DataFolder
 from aggregator.db.migrate import NewerData, open_databases
 from aggregator.scope import Right, Scope, process
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     except NewerData as error:
         print(f"user: {error}", file=sys.stderr)
         return 1
-    scope = process(f"user command of {getpass.getuser()}", {Right.ACCOUNTS})
+    scope = process(f"user command of {login_name()}", {Right.ACCOUNTS})
     try:
         _do(arguments, Accounts(databases), scope)
     except PasswordRefused as error:

@@ -4,11 +4,15 @@ import getpass
 import os
 import socket
 from pathlib import Path
+from typing import Final
 
 from aggregator.accounts import entry
 from aggregator.accounts.service import Accounts
 from aggregator.config import DataFolder
 from aggregator.db.migrate import open_databases
+
+PEOPLE_FROM: Final = 1000
+"""User ids below, but root's, are services'; Debian Policy 9.2.2."""
 
 
 def is_anybody_there(data: Path) -> bool:
@@ -36,5 +40,15 @@ def first_run_invitation(data: Path, address: str, port: int) -> str:
         key = accounts.first_run_link()
     finally:
         databases.dispose()
-    tunnel = entry.tunnel(port, getpass.getuser(), socket.gethostname(), os.environ)
+    # Nobody comes in by ssh as an account that only runs a service.
+    user = "USER" if 0 < os.getuid() < PEOPLE_FROM else login_name()
+    tunnel = entry.tunnel(port, user, socket.gethostname(), os.environ)
     return entry.invitation(entry.link(address, port, key), tunnel)
+
+
+def login_name() -> str:
+    """Who runs this, as the machine calls them; the number where it has no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container any number may run a process
+        return str(os.getuid())
