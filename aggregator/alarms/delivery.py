@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
-from aggregator.alarms import store
 from aggregator.alarms.rules import again_after_s
-from aggregator.alarms.store import Wished
+from aggregator.alarms.wishes import store
+from aggregator.alarms.wishes.store import Wished
 from aggregator.db.engine import Databases, reading, writing
 from aggregator.scope import Right, process
 from contract.wire.command import Acknowledge, Answer, Command

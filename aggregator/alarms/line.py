@@ -52,6 +52,10 @@ class Line(NamedTuple):
     message: str
     occurrence_us: int
 
+    def columns(self) -> dict[str, object]:
+        """What names it, as columns hold it."""
+        return self._asdict() | {"source": self.source.value}
+
 
 def is_alarm(record: EventRecord) -> bool:
     """Whether an event belongs to the alarm list: of alarms all, of the others system messages only."""

@@ -7,7 +7,9 @@ from uuid import uuid4
 
 from aggregator.alarms import store
 from aggregator.alarms.line import Line, WhyNot
-from aggregator.alarms.store import Alarm, Asked, Position, StoredEvent, Wished
+from aggregator.alarms.store import Alarm, Asked, Position, StoredEvent
+from aggregator.alarms.wishes import store as wishing
+from aggregator.alarms.wishes.store import Wished
 from aggregator.db.engine import Connection, Databases, Unstorable, reading, writing
 from aggregator.scope import Right, Scope
 
@@ -95,14 +97,14 @@ def _acknowledge(
         wished = Wished(line, alarm.number, str(uuid4()), scope.actor, now_us, comment)
         match alarm.why_not:
             case WhyNot.ALREADY:
-                store.note(scope, connection, wished, "already", after=f"by {alarm.acknowledged_by}")
+                wishing.note(scope, connection, wished, "already", after=f"by {alarm.acknowledged_by}")
                 found.append(_already(alarm))
             case WhyNot.NOT_NEEDED:
                 found.append(Acknowledged(line, Became.NOT_NEEDED))
             case _:
                 wishes.append(wished)
                 found.append(Acknowledged(line, Became.WAITING, scope.actor, "", now_us, comment))
-    store.put_wishes(scope, connection, wishes)
+    wishing.put(scope, connection, wishes)
     return found
 
 

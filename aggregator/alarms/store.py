@@ -21,7 +21,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    delete,
     exists,
     false,
     func,
@@ -34,21 +33,16 @@ from sqlalchemy import (
 )
 
 from aggregator.alarms.line import Line, State, WhyNot, Wish, carried, is_alarm, line_of
-from aggregator.db import audit
 from aggregator.db.engine import Connection, Row
 from aggregator.db.schema import account, acknowledgement, alarm, event, gateway, message, signal
 from aggregator.scope import Right, Scope, needs
 from contract.model.batch import Value
 from contract.model.message import Source
-from contract.wire.command import Answer, Outcome
 from contract.wire.records import EventKind, EventRecord
 
-TEXT_MAX = 2000
-"""What is kept of a gateway's answer, characters."""
-INT64_MAX = 2**63 - 1
 LOOKED_AT = 20_000
 """Occurrences that one question for the history looks through, where no index helps."""
-_BEFORE_ALL = Line("", Source.SYSTEM, "", -INT64_MAX)
+_BEFORE_ALL = Line("", Source.SYSTEM, "", -(2**63))
 
 _value_decoder = msgspec.msgpack.Decoder(Value | None)
 
@@ -125,17 +119,6 @@ class Alarm(NamedTuple):
         if self.acknowledge_state is not State.NONE:
             return WhyNot.ALREADY
         return None if self.needs_acknowledgement else WhyNot.NOT_NEEDED
-
-
-class Wished(NamedTuple):
-    """An acknowledgement on its way to a gateway."""
-
-    line: Line
-    number: int
-    id: str
-    actor: str
-    time_us: int
-    comment: str
 
 
 class Position(NamedTuple):
@@ -298,7 +281,7 @@ def _merge_alarm(connection: Connection, tenant: str, line: Line, record: EventR
             return
     changed = connection.execute(update(alarm).where(this).values(found))
     if not changed.rowcount:
-        key = line_columns(line) | {"number": record.number}
+        key = line.columns() | {"number": record.number}
         connection.execute(insert(alarm).values({"store": record.store, **key, **found, "tenant_id": tenant}))
     connection.execute(_SET_OPEN, _of(line))
     if "raised_us" in found:
@@ -577,107 +560,6 @@ def _in_sites(scope: Scope) -> ColumnElement[bool]:
     if scope.sites is None:
         return true()
     return gateway.c.site.in_(sorted(scope.sites))
-
-
-# --- What operators here acknowledge -----------------------------------------------------------
-
-
-@needs(Right.ACKNOWLEDGE)
-def put_wishes(scope: Scope, connection: Connection, wishes: Sequence[Wished]) -> None:
-    """Keep what an operator acknowledged until the gateways have it; in the place of what was refused.
-
-    Raises:
-        Unstorable: another operator was quicker, in a transaction beside this one.
-    """
-    if not wishes:
-        return
-    connection.execute(_DROP_REFUSED, [_of(wished.line) for wished in wishes])
-    fresh = {"tenant_id": scope.tenant, "state": Wish.WAITING.value}
-    rows = [
-        line_columns(wished.line) | {name: getattr(wished, name) for name in _WISHED} | fresh
-        for wished in wishes
-    ]
-    connection.execute(insert(acknowledgement), rows)
-    for wished in wishes:
-        note(scope, connection, wished, "asked", after=wished.comment)
-
-
-_WISHED = ("number", "id", "actor", "time_us", "comment")
-_DROP_REFUSED = delete(acknowledgement).where(
-    acknowledgement.c.gateway == bindparam("of_gateway"),
-    acknowledgement.c.source == bindparam("of_source"),
-    acknowledgement.c.message == bindparam("of_message"),
-    acknowledgement.c.occurrence_us == bindparam("of_occurrence"),
-    acknowledgement.c.state == Wish.REFUSED.value,
-)
-
-
-def line_columns(line: Line) -> dict[str, object]:
-    """What names a line, as columns hold it."""
-    return line._asdict() | {"source": line.source.value}
-
-
-def note(scope: Scope, connection: Connection, wished: Wished, step: str, after: str) -> None:
-    """One row of the audit trail about an acknowledgement."""
-    line = wished.line
-    subject = f"{line.gateway} {line.message} {line.occurrence_us}"
-    audit.note(scope, connection, wished.time_us, f"acknowledge.{step}", subject, after=after)
-
-
-@needs(Right.INGEST)
-def waiting(_scope: Scope, connection: Connection, limit: int) -> list[Wished]:
-    """Acknowledgements of every tenant that no gateway has answered, oldest first."""
-    w = acknowledgement.c
-    query = select(acknowledgement).where(w.state == Wish.WAITING.value).order_by(w.time_us).limit(limit)
-    return [_wished(row) for row in connection.execute(query)]
-
-
-@needs(Right.INGEST)
-def known(_scope: Scope, connection: Connection, ids: Sequence[str]) -> set[str]:
-    """Those of these commands that are acknowledgements and wait for an answer."""
-    w = acknowledgement.c
-    query = select(w.id).where(w.id.in_(list(ids)), w.state == Wish.WAITING.value)
-    return set(connection.execute(query).scalars())
-
-
-@needs(Right.INGEST)
-def settle(scope: Scope, connection: Connection, gateway_id: str, answer: Answer, now_us: int) -> bool:
-    """Take in what a gateway answered; False if it answers nothing that waits, or could not do it now.
-
-    Somebody else was first: the occurrence is acknowledged, by the other one.
-    """
-    if answer.outcome is Outcome.FAILED:
-        return False  # its card did not take it; it is asked again
-    w = acknowledgement.c
-    this = and_(w.id == answer.id, w.gateway == gateway_id, w.state == Wish.WAITING.value)
-    row = connection.execute(select(acknowledgement).where(this)).one_or_none()
-    if row is None:
-        return False
-    first = answer.first
-    is_taken = answer.outcome is Outcome.DONE or first is not None
-    state = Wish.TAKEN if is_taken else Wish.REFUSED
-    text = _storable(answer.text)
-    values: dict[str, object] = {"state": state.value, "answered_us": now_us, "text": text}
-    if first is not None:
-        values |= {
-            "first_by": _storable(first.actor)[:200],
-            "first_us": max(-INT64_MAX, min(INT64_MAX, first.time_us)),
-            "first_comment": _storable(first.comment),
-        }
-    connection.execute(update(acknowledgement).where(this).values(values))
-    whose = scope._replace(tenant=row.tenant_id, actor=row.actor)
-    note(whose, connection, _wished(row)._replace(time_us=now_us), state.value, after=text)
-    return True
-
-
-def _storable(text: str) -> str:
-    """What a gateway said, as far as a column takes it."""
-    return text.replace("\0", "")[:TEXT_MAX]
-
-
-def _wished(row: Row[Any]) -> Wished:
-    line = Line(row.gateway, Source(row.source), row.message, row.occurrence_us)
-    return Wished(line, row.number, row.id, row.actor, row.time_us, row.comment)
 
 
 # --- Checking ----------------------------------------------------------------------------------

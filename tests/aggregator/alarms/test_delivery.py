@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from aggregator.alarms import delivery, service, store
+from aggregator.alarms import delivery, service
 from aggregator.alarms.delivery import ON_THE_WAY, Delivery
 from aggregator.alarms.line import Line
 from aggregator.alarms.service import Became
 from aggregator.alarms.store import Alarm, put_event
+from aggregator.alarms.wishes import store
 from aggregator.db import audit
 from aggregator.db.engine import Databases, reading, writing
 from aggregator.gateways import store as gateways

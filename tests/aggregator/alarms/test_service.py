@@ -15,7 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from aggregator.alarms import service, store
 from aggregator.alarms.line import Line, State, WhyNot
 from aggregator.alarms.service import Became
-from aggregator.alarms.store import Asked, Wished
+from aggregator.alarms.store import Asked
+from aggregator.alarms.wishes import store as wishing
+from aggregator.alarms.wishes.store import Wished
 from aggregator.db import engine
 from aggregator.db.engine import Connection, Databases, Engine, reading, writing
 from aggregator.gateways import store as gateways
@@ -69,10 +71,10 @@ def test_who_lost_the_race_against_another_server_is_told(
     hot: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere than on SQLite two transactions may both have read that nobody acknowledged."""
-    keep, begin = store.put_wishes, engine.writing
+    keep, begin = wishing.put, engine.writing
     tried: list[Scope] = []
 
-    def put_wishes(scope: Scope, connection: Connection, wishes: list[Wished]) -> None:
+    def put_late(scope: Scope, connection: Connection, wishes: list[Wished]) -> None:
         tried.append(scope)
         if len(tried) == 1:
             raise IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed"))
@@ -86,7 +88,7 @@ def test_who_lost_the_race_against_another_server_is_told(
         with begin(main) as connection:
             yield connection
 
-    monkeypatch.setattr(store, "put_wishes", put_wishes)
+    monkeypatch.setattr(wishing, "put", put_late)
     monkeypatch.setattr(service, "writing", with_bob_first)
     (found,) = service.acknowledge(ADA, hot, [HOT], "", 50)
     assert (found.became, found.by, found.at_us) == (Became.ALREADY, "bob", 40)

@@ -1,0 +1,1 @@
+"""What operators here acknowledge, until the gateway's own event is there."""
