@@ -52,12 +52,28 @@ def as_json(
     return msgspec.json.encode({"from_us": from_us, "to_us": to_us, "points": points, "signals": said})
 
 
+def briefly(from_us: int, to_us: int, curves: Mapping[str, Curve]) -> bytes:
+    """Curves without their stories, for lists."""
+    said = {
+        uid: {
+            "is_held": curve.is_held,
+            "before": _before(curve),
+            "time_us": curve.time_us.tolist(),
+            "values": [value if np.isfinite(value) else None for value in curve.values.tolist()],
+            "quality": curve.quality.tolist(),
+        }
+        | ({"texts": curve.texts} if curve.texts else {})
+        for uid, curve in curves.items()
+        if curve.before is not None or len(curve.time_us)
+    }
+    return msgspec.json.encode({"from_us": from_us, "to_us": to_us, "signals": said})
+
+
 def _padded(size: int) -> int:
     return -size // ALIGNED * -ALIGNED
 
 
 def _told(uid: str, curve: Curve, row: SignalRow | None) -> dict[str, Any]:
-    before = curve.before
     return {
         "uid": uid,
         "name": uid if row is None else row.name,
@@ -68,8 +84,13 @@ def _told(uid: str, curve: Curve, row: SignalRow | None) -> dict[str, Any]:
         "samples": curve.samples,
         "is_reduced": bool(curve.coarse_us) or curve.samples > int((curve.quality != HOLE).sum()),
         "coarse_us": curve.coarse_us,
-        "before": None if before is None else [before.time_us, carried(before.value), before.quality],
+        "before": _before(curve),
         "missing": [gap._asdict() for gap in curve.missing],
         "texts": curve.texts,
         "exact": curve.exact,
     }
+
+
+def _before(curve: Curve) -> list[Any] | None:
+    before = curve.before
+    return None if before is None else [before.time_us, carried(before.value), before.quality]

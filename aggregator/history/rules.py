@@ -1,13 +1,9 @@
 """How a stored sample is written where it leaves us. Pure."""
 
 import math
-from datetime import UTC, datetime
-from typing import Final
 
 from contract.model.batch import EXACT_INTEGER, Value
 from contract.model.quality import Quality
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def carried(value: Value) -> Value | None:
@@ -26,11 +22,3 @@ def quality_name(code: int) -> str:
     except ValueError:
         family = Quality.GOOD if code < Quality.UNCERTAIN else Quality.UNCERTAIN
         return (Quality.BAD if code >= Quality.BAD else family).name
-
-
-def moment(time_us: int) -> str:
-    """ISO 8601 in UTC; empty where no date can hold it."""
-    try:
-        return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat()
-    except (OverflowError, ValueError, OSError):
-        return ""

@@ -1,60 +1,147 @@
 """The past over HTTP, below /api/v1/: samples as they were stored. Described in docs/history-api.md."""
 
-import csv
-import io
 import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from tempfile import TemporaryFile
+from threading import BoundedSemaphore
+from typing import IO, Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
+from msgspec import Meta
 
 from aggregator.db.engine import reading
 from aggregator.gateways import store as gateways
-from aggregator.history import service as history
-from aggregator.history.answer import as_bytes, as_json
+from aggregator.history import export
+from aggregator.history.answer import as_bytes, as_json, briefly
 from aggregator.history.cache import Cache
-from aggregator.history.pieces import Range
-from aggregator.history.rules import carried, moment, quality_name
 from aggregator.history.trend import curves
-from aggregator.scope import Right, Scope
+from aggregator.scope import Right
 from aggregator.web.gate import right, scope
 from aggregator.web.problem import Problem
-from aggregator.web.settings import Served, served
+from aggregator.web.settings import served
 from contract.history.decimate import POINTS_MIN
 
 past = Blueprint("past", __name__, url_prefix="/api/v1")
 
 SIGNALS_MAX = 100
-PAGE = 50_000
-"""Samples of one signal read at once: what an answer of any length takes of our memory."""
 LIMIT = 1_000_000
 CURVES_MAX = 64
 POINTS = 2000
 POINTS_MAX = 20_000
+FORMATS = ("json", "csv", "xlsx")
+UNLIMITED = 2**62
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+SHEETS_MAX = 2
+"""Worksheets written at once: each takes a thread, and a file as long as itself."""
+_sheets = BoundedSemaphore(SHEETS_MAX)
 DEFAULT_SPAN_US = 30 * 60 * 1_000_000
 TIME_MAX_US = 2**62
+
+
+class Sparklines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST sparklines."""
+
+    signals: Annotated[list[str], Meta(min_length=1, max_length=200)]
+    minutes: Annotated[float, Meta(gt=0, le=1440)] = 30
+    points: Annotated[int, Meta(ge=POINTS_MIN, le=200)] = 60
 
 
 @past.get("/history")
 @right(Right.VIEW)
 def history_of() -> ResponseReturnValue:
-    """Samples of some signals, from ≤ time < to, streamed."""
+    """Samples of some signals, from ≤ time < to, streamed; or, with points=, what a curve of them shows."""
     now_us = time.time_ns() // 1000
-    from_us, to_us = _span(now_us)
+    span = _span(now_us)
     uids = _signals()
-    limit = _number("limit", LIMIT, 1, LIMIT, "samples per signal")
-    asked = (served(), scope(), uids, from_us, to_us, limit)
-    match request.args.get("format", "json"):
-        case "json":
-            return Response(_as_json(*asked), mimetype="application/json")
-        case "csv":
-            name = {"Content-Disposition": 'attachment; filename="history.csv"'}
-            return Response(_as_csv(*asked), mimetype="text/csv", headers=name)
-        case other:
-            raise Problem("format is json or csv", parameter="format", value=other)
+    kind = request.args.get("format", "json")
+    if kind not in FORMATS:
+        raise Problem("format is json, csv or xlsx", parameter="format", value=kind)
+    form = _form()
+    limit = _number("limit", LIMIT if kind == "json" else UNLIMITED, 1, LIMIT, "samples per signal")
+    databases = served().databases
+    if kind == "json":
+        if "points" in request.args:
+            raise Problem("points in JSON are what /api/v1/trend?format=json gives", parameter="points")
+        return Response(export.as_json(scope(), databases, uids, span, limit), mimetype="application/json")
+    with reading(databases.main) as connection:
+        named = {row.uid: row for row in gateways.signals(scope(), connection, uids)}
+    if "points" in request.args:
+        points = _number("points", POINTS, POINTS_MIN, POINTS_MAX, "points per signal")
+        source = export.shown(curves(scope(), databases, _cache(), uids, span, now_us, points), named)
+    else:
+        source = export.stored(scope(), databases, named, uids, span, limit)
+    headers = {"Content-Disposition": f'attachment; filename="{_file_name(uids, span, form, kind)}"'}
+    if kind == "csv":
+        return Response(export.as_csv(source, form), mimetype="text/csv", headers=headers)
+    return Response(_sheet(source, form), mimetype=XLSX, headers=headers)
+
+
+def _form() -> export.Form:
+    layout = request.args.get("layout", "long")
+    separator = {"tab": "\t"}.get(text := request.args.get("separator", ","), text)
+    decimal, zone = request.args.get("decimal", "."), request.args.get("zone", "UTC")
+    if layout not in {"long", "wide"}:
+        raise Problem("layout is long or wide", parameter="layout", value=layout)
+    if separator not in {",", ";", "\t"}:
+        raise Problem("separator is , or ; or tab", parameter="separator", value=separator)
+    if decimal not in {".", ","} or decimal == separator:
+        raise Problem("decimal is . or , and not the separator", parameter="decimal", value=decimal)
+    try:
+        return export.Form(ZoneInfo(zone), separator, decimal, layout == "wide")
+    except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+        raise Problem("zone is a name such as Europe/Berlin", parameter="zone", value=zone) from error
+
+
+def _file_name(uids: list[str], span: tuple[int, int], form: export.Form, kind: str) -> str:
+    """Signal and period, in letters that every system takes."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", uids[0]) + (f"_and_{len(uids) - 1}_more" if len(uids) > 1 else "")
+    ends = [re.sub(r"[^0-9T]", "", export.moment(time_us, form.zone)[:16]) for time_us in span]
+    return f"{name}_{ends[0]}_{ends[1]}.{kind}"
+
+
+def _sheet(source: export.Source, form: export.Form) -> Iterator[bytes]:
+    """A finished worksheet in portions; the file behind it goes with the last one, or with who asked."""
+    if not _sheets.acquire(blocking=False):
+        raise Problem(f"{SHEETS_MAX} worksheets are being written; ask again in a minute", status=503)
+    file = TemporaryFile()  # noqa: SIM115 -- whoever reads the answer closes it
+    try:
+        export.write_xlsx(file, source, form)
+    except export.TooLong as error:
+        file.close()
+        raise Problem(str(error), parameter="format", value="xlsx") from error
+    except BaseException:
+        file.close()
+        raise
+    finally:
+        _sheets.release()
+    file.seek(0)
+    return _portions(file)
+
+
+def _portions(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while some := file.read(1 << 16):
+            yield some
+
+
+@past.post("/sparklines")
+@right(Right.VIEW)
+def sparklines() -> ResponseReturnValue:
+    """Small curves up to now for lists; signals that nobody knows are left out."""
+    try:
+        wish = msgspec.json.decode(request.get_data(), type=Sparklines)
+    except msgspec.DecodeError as error:
+        text = f'{error}; send JSON such as {{"signals": ["uid"], "minutes": 30, "points": 60}}'
+        raise Problem(text, parameter="body") from error
+    now_us = time.time_ns() // 1000
+    span = (now_us - round(wish.minutes * 60e6), now_us)
+    found = curves(scope(), served().databases, _cache(), wish.signals, span, now_us, wish.points)
+    return Response(briefly(*span, found), mimetype="application/json")
 
 
 @past.get("/trend")
@@ -107,6 +194,8 @@ def _signals(most: int = SIGNALS_MAX) -> list[str]:
 
 def _number(name: str, default: int, low: int, high: int, what: str) -> int:
     text = request.args.get(name, str(default))
+    if name not in request.args:
+        return default
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise Problem(f"{name} is a number of {what}, {low}…{high}", parameter=name, value=text)
     return int(text)
@@ -142,70 +231,3 @@ def instant(name: str, default_us: int, now_us: int) -> int:
     if found.tzinfo is None:
         raise Problem("the time has no zone; add Z or an offset such as +01:00", parameter=name, value=text)
     return round((found - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
-
-
-def _read(
-    served: Served, scope: Scope, uid: str, from_us: int, to_us: int, limit: int
-) -> Iterator[history.Samples]:
-    """Samples of one signal in portions; the last one says where it was cut, if it was."""
-    at_us: int | None = from_us
-    while at_us is not None and limit > 0:
-        some = history.query(scope, served.databases, [uid], at_us, to_us, limit=min(PAGE, limit))[uid]
-        limit -= len(some.time_us)
-        at_us = some.more_from_us
-        yield some
-
-
-def _rows(some: history.Samples) -> Iterator[tuple[int, object, int]]:
-    values = some.values if isinstance(some.values, list) else some.values.tolist()
-    for time_us, value, quality in zip(some.time_us.tolist(), values, some.quality.tolist(), strict=True):
-        yield time_us, carried(value), quality
-
-
-def _as_json(
-    served: Served, scope: Scope, uids: list[str], from_us: int, to_us: int, limit: int
-) -> Iterator[bytes]:
-    """One object; `signals` by uid, `samples` as [time_us, value, quality]."""
-    before = history.last_before(scope, served.databases, uids, from_us)
-    yield b'{"from_us":%d,"to_us":%d,"signals":{' % (from_us, to_us)
-    for i, uid in enumerate(uids):
-        held = before.get(uid)
-        first = None if held is None else [held.time_us, carried(held.value), held.quality]
-        yield (b"," if i else b"") + msgspec.json.encode(uid) + b':{"before":' + msgspec.json.encode(first)
-        yield b',"samples":['
-        missing: dict[Range, None] = {}
-        more_us: int | None = None
-        separator = b""
-        for some in _read(served, scope, uid, from_us, to_us, limit):
-            if len(some.time_us):
-                yield separator + msgspec.json.encode(list(_rows(some)))[1:-1]
-                separator = b","
-            missing |= dict.fromkeys(some.missing)
-            more_us = some.more_from_us
-        gaps = [gap._asdict() for gap in missing]
-        yield (
-            b'],"missing":'
-            + msgspec.json.encode(gaps)
-            + b',"more_from_us":'
-            + msgspec.json.encode(more_us)
-            + b"}"
-        )
-    yield b"}}\n"
-
-
-def _as_csv(
-    served: Served, scope: Scope, uids: list[str], from_us: int, to_us: int, limit: int
-) -> Iterator[str]:
-    """A line per sample; no value is an empty field."""
-    text = io.StringIO()
-    lines = csv.writer(text)
-    lines.writerow(("signal", "time", "time_us", "value", "quality", "quality_name"))
-    for uid in uids:
-        for some in _read(served, scope, uid, from_us, to_us, limit):
-            for time_us, value, quality in _rows(some):
-                name = quality_name(quality)
-                lines.writerow((uid, moment(time_us), time_us, "" if value is None else value, quality, name))
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()

@@ -13,8 +13,8 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator.history import export, views
 from aggregator.history import service as history
-from aggregator.history import views
 from aggregator.web.problem import Problem
 
 S = 1_000_000
@@ -50,7 +50,7 @@ def test_history_gives_exactly_what_was_stored_from_the_first_moment_to_before_t
 def test_a_long_answer_is_read_in_portions_without_hole_or_double(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "PAGE", 7)
+    monkeypatch.setattr(export, "PAGE", 7)
     portions: list[int] = []
     ask = history.query
 
@@ -70,7 +70,7 @@ def test_a_long_answer_is_read_in_portions_without_hole_or_double(
 
 @pytest.mark.parametrize("limit", [1, 6, 7, 8, 20])
 def test_a_limit_says_where_to_go_on(site: Any, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "PAGE", 7)
+    monkeypatch.setattr(export, "PAGE", 7)
     samples = stored(site, 20)
     asked: dict[str, Any] = {"from": samples[0][0], "to": samples[-1][0] + 1, "signal": "roof.collector"}
     found: list[Any] = []
@@ -121,7 +121,7 @@ def test_history_as_lines(site: Any) -> None:
         ({"signal": "roof.flow", "from": "1795262400"}, 400, "from", "1795262400", "three zeros"),
         ({"signal": "roof.flow", "to": "9" * 30}, 400, "to", "9" * 30, "milliseconds"),
         ({"signal": "roof.flow", "from": f"{T}", "to": f"{T}"}, 400, "from", f"{T}", "before"),
-        ({"signal": "roof.flow", "format": "xml"}, 400, "format", "xml", "json or csv"),
+        ({"signal": "roof.flow", "format": "xml"}, 400, "format", "xml", "json, csv or xlsx"),
         ({"signal": "roof.flow", "limit": "0"}, 400, "limit", "0", "1…"),
         ({"signal": "roof.flow", "limit": "1000001"}, 400, "limit", "1000001", "1…"),
         ({"signal": "roof.flow", "limit": "many"}, 400, "limit", "many", "1…"),
