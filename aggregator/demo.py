@@ -13,8 +13,8 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +26,7 @@ from aggregator.accounts import entry
 from aggregator.accounts.account import Role
 from aggregator.accounts.service import Accounts
 from aggregator.broker import BrokerSettings
-from aggregator.children.child import Child, is_listening
+from aggregator.children.child import Child, Running, is_listening
 from aggregator.config import DataFolder
 from aggregator.db.migrate import open_databases
 from aggregator.pki.certificates import Authority
@@ -38,6 +38,15 @@ VISITOR: Final = "demo"
 GATEWAYS: Final = ("solar-roof", "solar-cellar")
 BEGIN: Final = "2017-07-12T10:30"
 """Before noon of a hot day: the collector passes its limit half a minute after the start, the tank later."""
+
+
+PAST_DAYS: Final = 30
+ANSWER_S: Final = 60.0
+"""How long a gateway may take until it answers."""
+RECORDING: Final = {
+    "--recording": str(HIL / "recordings" / "thermalsolar.csv.xz"),
+    "--plant": str(HIL / "plants" / "solar.toml"),
+}
 
 
 def free_ports(count: int) -> list[int]:
@@ -107,6 +116,82 @@ def entry_link(data: Path, port: int) -> str:
         databases.dispose()
 
 
+class Past:
+    """The recorded days before the replay's begin, brought in once through the gateways' own importer.
+
+    They end where the demo first began. A file in the data folder remembers that moment and which
+    gateway has them, so that an import that was broken off goes on and none comes twice.
+    """
+
+    def __init__(self, data: Path, now: datetime) -> None:
+        self._data = data
+        self._file = data / "past.json"
+        fresh: dict[str, Any] = {"end_ms": round(now.timestamp() * 1000), "done": []}
+        self._state = json.loads(self._file.read_text()) if self._file.exists() else fresh
+        self.missing = [name for name in GATEWAYS if name not in self._state["done"]]
+
+    async def bring_in(self) -> None:
+        """One gateway after the other; what fails is said, and tried again by the next start."""
+        for name in self.missing:
+            self._keep()
+            folder = self._data / name
+            with suppress(TimeoutError):  # then the importer says what is wrong
+                async with asyncio.timeout(ANSWER_S):
+                    while not (folder / "control.sock").exists():  # noqa: ASYNC110  # another process makes it
+                        await asyncio.sleep(0.1)
+            past = folder / "past.csv"
+            writing = [
+                "-m",
+                "hil.past",
+                *_options(
+                    RECORDING
+                    | {
+                        "--rig": str(HIL / "rigs" / f"{name}.json"),
+                        "--begin": BEGIN,
+                        "--days": str(PAST_DAYS),
+                        "--end": str(self._state["end_ms"]),
+                        "--out": str(past),
+                    }
+                ),
+            ]
+            taking = ["-m", "edge", "import", str(past), "--data", str(folder), "--format", "epoch_ms"]
+            for words in (writing, taking):
+                argv = ["nice", sys.executable, *words]  # what is live goes first
+                with Running(Child("past", argv, folder=HIL.parent), serve.print_line) as running:
+                    if await running.end() != 0:
+                        serve.print_line("past", f"{name}: the recorded days are not complete; see above")
+                        return
+            past.unlink()
+            self._state["done"].append(name)
+            self._keep()
+
+    def _keep(self) -> None:
+        write_atomically(self._file, json.dumps(self._state).encode(), 0o600)
+
+
+def _options(options: Mapping[str, str]) -> list[str]:
+    return [word for option in options.items() for word in option]
+
+
+async def _live(children: Sequence[Child], announce: Callable[[], None], past: Past) -> int:
+    """Keep the children, and bring in the past once all of them are there."""
+    ready = asyncio.Event()
+
+    def when_ready() -> None:
+        announce()
+        ready.set()
+
+    async def bring_in() -> None:
+        await ready.wait()
+        await past.bring_in()
+
+    async with asyncio.TaskGroup() as tasks:
+        importing = tasks.create_task(bring_in())
+        status = await serve.Supervisor(children, when_ready=when_ready).run()
+        importing.cancel()
+    return status
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m aggregator demo`."""
     parser.add_argument("--data", type=Path, default=Path("build/demo"), help="kept for the next run")
@@ -133,17 +218,15 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"Preparing the demo in {os.path.relpath(data)} …", flush=True)
     app.prepare(settings, now)
-    options = {
+    options = RECORDING | {
         "--port": str(ports.modbus),
         "--opcua-port": str(ports.opcua),
         "--speed": f"{speed:g}",
         "--begin": BEGIN,
-        "--plant": str(HIL / "plants" / "solar.toml"),
-        "--recording": str(HIL / "recordings" / "thermalsolar.csv.xz"),
     }
     plant = Child(
         "plant",
-        [sys.executable, "-m", "hil.plant", *(word for option in options.items() for word in option)],
+        [sys.executable, "-m", "hil.plant", *_options(options)],
         folder=HIL.parent,
     )
     gateways = list(_gateways(data, ports, gateway_port, now))
@@ -151,6 +234,11 @@ def run(arguments: argparse.Namespace) -> int:
     # children waits for it, so that no gateway begins with a loss.
     *centre, last = app.children(settings, now)
     children = [plant, *centre, _after(last, partial(is_listening, "127.0.0.1", ports.opcua)), *gateways]
+
+    past = Past(data, now)
+    history = (
+        f"{PAST_DAYS} recorded days come in now, marked as such" if past.missing else "goes on where it ended"
+    )
 
     def announce() -> None:
         print(
@@ -160,6 +248,7 @@ def run(arguments: argparse.Namespace) -> int:
     live page    {entry_link(settings.data, web_port)}
     plant        {speed:g} times as fast as recorded
                  Modbus TCP on 127.0.0.1:{ports.modbus}, OPC UA on 127.0.0.1:{ports.opcua}
+    history      {history}
     gateways     {", ".join(GATEWAYS)}, over MQTTS to 127.0.0.1:{gateway_port}
     try          {os.path.relpath(sys.executable)} -m edge read --data {os.path.relpath(data / GATEWAYS[0])}
 
@@ -168,4 +257,4 @@ def run(arguments: argparse.Namespace) -> int:
             flush=True,
         )
 
-    return asyncio.run(serve.Supervisor(children, when_ready=announce).run())
+    return asyncio.run(_live(children, announce, past))

@@ -62,6 +62,13 @@ def load(path: Path) -> Recording:
     return Recording(time_us, tuple(signals), np.ascontiguousarray(table[:, 1:]))
 
 
+def played_us(time_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """When each line is played, µs after the first: holes longer than `LONGEST_PAUSE_US` are one step."""
+    steps = np.diff(time_us)
+    played = np.where(steps > LONGEST_PAUSE_US, int(np.median(steps)), steps)
+    return np.concatenate(([0], np.cumsum(played)))
+
+
 class Replay:
     """Which line of a recording stands at a given moment.
 
@@ -76,10 +83,8 @@ class Replay:
     ) -> None:
         if speed <= 0:
             raise ValueError(f"speed {speed} is not above 0")
-        steps = np.diff(time_us)
-        step = int(np.median(steps))
-        played = np.where(steps > LONGEST_PAUSE_US, step, steps)
-        self._offset_us = np.concatenate(([0], np.cumsum(played)))
+        step = int(np.median(np.diff(time_us)))
+        self._offset_us = played_us(time_us)
         self._length_us = int(self._offset_us[-1]) + step
         self._speed = speed
         self._begun_us = begun_us
