@@ -20,15 +20,38 @@ export type Point = readonly [number, number | null];
 
 interface Line {
   points: readonly Point[];
+  isHeld: boolean;
   from: number;
   to: number;
   readMs: number;
 }
 
+/** What /api/v1/sparklines says of a signal; see docs/history-api.md. */
+export interface Curve {
+  is_held: boolean;
+  before: [number, number | null, number] | null;
+  time_us: number[];
+  values: (number | null)[];
+  quality: number[];
+}
+
 interface Answer {
   from_us: number;
   to_us: number;
-  signals: Record<string, { t_us: number[]; values: (number | null)[] }>;
+  signals: Record<string, Curve>;
+}
+
+const BAD = 128;
+
+/** Points of a curve, bad times as breaks; a held value reaches from edge to edge. */
+export function pointsOf(curve: Curve, fromUs: number, toUs: number): Point[] {
+  const points = curve.time_us.map((at, i): Point => [at, (curve.quality[i] ?? 0) >= BAD ? null : (curve.values[i] ?? null)]);
+  if (!curve.is_held) return points;
+  const { before } = curve;
+  if (before && before[2] < BAD && before[1] !== null && (points[0]?.[0] ?? toUs) > fromUs) points.unshift([fromUs, before[1]]);
+  const last = points.at(-1);
+  if (last && last[1] !== null && last[0] < toUs) points.push([toUs, last[1]]);
+  return points;
 }
 
 /** Lines by signal; `change` when some came. */
@@ -68,7 +91,7 @@ export class Sparklines extends EventTarget {
     } catch (error) {
       // Lines are an extra: the list goes on without, and asks again later.
       this.trouble = (error as Error).message;
-      for (const uid of uids) this.#lines.set(uid, { points: [], from: 0, to: 1, readMs: Date.now() });
+      for (const uid of uids) this.#lines.set(uid, { points: [], isHeld: false, from: 0, to: 1, readMs: Date.now() });
     } finally {
       this.#isAsking = false;
     }
@@ -78,9 +101,9 @@ export class Sparklines extends EventTarget {
   #take(uids: readonly string[], said: Answer): void {
     for (const uid of uids) {
       const found = said.signals[uid];
-      const points = found ? found.t_us.map((at, i): Point => [at, found.values[i] ?? null]) : [];
+      const points = found ? pointsOf(found, said.from_us, said.to_us) : [];
       this.#lines.delete(uid);
-      this.#lines.set(uid, { points, from: said.from_us, to: said.to_us, readMs: Date.now() });
+      this.#lines.set(uid, { points, isHeld: found?.is_held ?? false, from: said.from_us, to: said.to_us, readMs: Date.now() });
     }
     for (const uid of this.#lines.keys()) {
       if (this.#lines.size <= KEPT) break;
@@ -118,7 +141,7 @@ export function pathOf(points: readonly Point[], from: number, to: number, isSte
 export function sparkline(signal: Signal): TemplateResult | typeof nothing {
   const line = sparklines.of(signal.uid);
   if (!line || signal.type === "text") return nothing;
-  const path = pathOf(line.points, line.from, line.to, signal.type === "boolean");
+  const path = pathOf(line.points, line.from, line.to, line.isHeld);
   if (!path) return nothing;
   return html`<svg class="spark" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label=${t("signals.spark")}>
     ${svg`<path d=${path} />`}
