@@ -19,7 +19,7 @@ from aggregator.live.link import BrokerAddress
 from aggregator.live.service import Live
 from aggregator.pki.folder import PkiFolder
 from aggregator.scope import Forbidden
-from aggregator.web import api, gate, gateway, language, overview, pages, socket
+from aggregator.web import api, gate, gateway, instant, language, overview, pages, socket
 from aggregator.web.problem import Problem, problem
 from aggregator.web.settings import Served, WebSettings
 
@@ -60,10 +60,7 @@ def create(settings: WebSettings, live: Live | None = None) -> Flask:
         t=language.word,
         language=language.language,
         guest=gate.guest,
-        moment=pages.moment,
-        written=pages.written,
-        priority_shapes=pages.PRIORITY_SHAPES,
-        state_shapes=pages.STATE_SHAPES,
+        moment=instant.moment,
         # A new program must not meet a browser's copy of the old one's files.
         version=_digest(static),
         **pages.template_words(),

@@ -202,7 +202,7 @@ def test_a_session_without_an_origin_cannot_write_but_our_own_page_can(site: Any
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/sign-in", "/api/v1/values", "/nothing", "/static/live.js", "/static/style.css"]
+    "path", ["/", "/sign-in", "/api/v1/values", "/nothing", "/static/icon.svg", "/static/dist/manifest.json"]
 )
 def test_every_answer_keeps_foreign_scripts_and_frames_out(site: Any, path: str) -> None:
     with entered(site).get(path) as answer:

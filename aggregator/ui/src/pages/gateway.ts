@@ -128,7 +128,7 @@ export class GatewayPage extends Element {
     const said = this.said;
     if (!said) {
       return this.trouble
-        ? empty(t("gateway.title"), html`${this.trouble} <a href="/overview">${t("nav.overview")}</a>`)
+        ? empty(t("gateway.title"), html`${this.trouble} <a href="/">${t("nav.overview")}</a>`)
         : html`<p class="quiet">${t("loading")}</p>`;
     }
     const state = live.gateways.get(said.id) ?? said.state;
