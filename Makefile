@@ -74,7 +74,7 @@ check-ui-tests:
 	$(call browser-tool,vitest run --silent --reporter=dot)
 
 fault: setup
-	@sh setup/packages.sh fault
+	@sh setup/packages.sh fault front
 	FAULT_ROUNDS=$(ROUNDS) FAULT_SEED=$(SEED) $(RUN) -m pytest tests/fault -m fault
 
 bench: setup

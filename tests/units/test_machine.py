@@ -8,10 +8,12 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.front import self_signed
 from fakes.machine import ROOT, Machine, machine
 from fakes.processes import wait_until
 
@@ -26,7 +28,9 @@ CONFIGURATION = {
         "plant.level": {"group": "plant.fast", "unit": "m", "address": {"function": "sine", "period_s": 10}}
     },
 }
-EDGE, INGEST, WEB, BROKER = (f"feldwarte-{name}.service" for name in ("edge", "ingest", "web", "broker"))
+EDGE, INGEST, WEB, BROKER, FRONT = (
+    f"feldwarte-{name}.service" for name in ("edge", "ingest", "web", "broker", "front")
+)
 CENTRE = Path("var/lib/feldwarte/centre")
 WATCHDOG_S = 6.0
 """Instead of the half minute as delivered, which only takes longer."""
@@ -100,9 +104,14 @@ OWN = {
 @pytest.fixture(scope="module")
 def box() -> Iterator[Machine]:
     """Booted, everything started as docs/operating.md says."""
+    certificate, key = self_signed(datetime.now(UTC))
     files = [
+        ("/etc/feldwarte/front/certificate.pem", certificate.decode()),
+        ("/etc/feldwarte/front/key.pem", key.decode()),
+        ("/etc/feldwarte/centre/options", "WEB_OPTIONS=--behind-proxy --host localhost\n"),
         ("/etc/feldwarte/edge/gateway.json", json.dumps(CONFIGURATION)),
         ("/home/secret/key", "not for daemons"),
+        ("/etc/hosts", "127.0.0.1 localhost\n"),
         ("/opt/probe.py", PROBE),
         *(
             (f"/etc/systemd/system/{unit}.d/shorter.conf", SHORTER)
@@ -111,6 +120,8 @@ def box() -> Iterator[Machine]:
     ]
     with machine(files) as box:
         box.start("feldwarte.target", BROKER, INGEST, WEB)
+        box.run("chmod", "600", "/etc/feldwarte/front/key.pem")
+        box.start(FRONT)
         identity = f"/var/lib/feldwarte/centre/identities/{GATEWAY}"
         box.run("feldwarte-centre", "pki", "gateway", GATEWAY, "--out", identity)
         box.run("sh", "-c", f"mv {identity}/*.pem /etc/feldwarte/edge/identity/")
@@ -140,15 +151,23 @@ def grows(box: Machine, why: str) -> None:
 def test_values_reach_the_centre_and_nothing_has_failed(box: Machine) -> None:
     grows(box, "after the start")
     assert box.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").strip() == ""
-    for unit in (EDGE, INGEST, WEB, BROKER):
+    for unit in (EDGE, INGEST, WEB, BROKER, FRONT):
         assert box.show(unit, "NRestarts") == "0", box.log(unit)
     assert "1 devices, 1 signals" in box.show(EDGE, "StatusText")
-    answer = box.run(
-        "/usr/bin/python3",
-        "-c",
-        "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8080/api/v1/health').status)",
+
+
+def test_the_front_serves_by_https_what_the_web_process_says(box: Machine) -> None:
+    asks = (
+        "import http.client, ssl;"
+        " clear = http.client.HTTPConnection('localhost'); clear.request('GET', '/alarms');"
+        " answer = clear.getresponse(); print(answer.status, answer.headers['Location']);"
+        " trust = ssl.create_default_context(cafile='/etc/feldwarte/front/certificate.pem');"
+        " sealed = http.client.HTTPSConnection('localhost', context=trust);"
+        " sealed.request('GET', '/api/v1/health'); print(sealed.getresponse().status)"
     )
-    assert answer.strip() == "200"
+    assert box.run("/usr/bin/python3", "-c", asks).split() == ["308", "https://localhost/alarms", "200"]
+    owner = box.run("stat", "-c", "%U", f"/proc/{box.main_pid(FRONT)}").strip()
+    assert owner == "feldwarte-front"
 
 
 def test_systemd_itself_finds_no_fault_in_the_units(box: Machine) -> None:
@@ -248,11 +267,11 @@ def test_a_revoked_gateway_loses_its_session_without_anyone_restarting_the_broke
 
 
 def test_all_stop_in_order_on_request(box: Machine) -> None:
-    box.run("systemctl", "stop", "feldwarte.target", EDGE)
-    for unit in (EDGE, INGEST, WEB, BROKER):
+    box.run("systemctl", "stop", "feldwarte.target", EDGE, FRONT)
+    for unit in (EDGE, INGEST, WEB, BROKER, FRONT):
         wait_until(lambda unit=unit: box.show(unit, "ActiveState") == "inactive", box.log(unit), 30)  # type: ignore[misc]
         assert box.show(unit, "Result") == "success", box.log(unit)
     assert "stopped" in box.log(EDGE)
     running = box.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert "systemd-journald" in running
-    assert not re.search("aggregator|-m edge|mosquitto", running), running
+    assert not re.search("aggregator|-m edge|mosquitto|nginx", running), running
