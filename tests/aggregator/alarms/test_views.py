@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from fakes.centre import Speaker, document, now_us
+from fakes.people import operators_token
 
+from aggregator.accounts.account import Role
 from aggregator.alarms.views import AT_ONCE
 from contract.model.message import Source
 from contract.wire import topics
@@ -108,6 +110,15 @@ def test_an_acknowledged_line_waits_for_its_gateway_and_says_who_when_and_why(si
         result["acknowledged_us"],
         "Fühler wird getauscht",
     )
+
+
+def test_who_may_only_look_is_told_so_and_refused(site: Any) -> None:
+    raise_hot(site, now_us())
+    site.auth = {"Authorization": f"Bearer {operators_token(site.here.folder, 'eve', Role.VIEWER)}"}
+    (line,) = ask(site).json
+    assert (line["can_acknowledge"], line["why_not"]) == (False, "no_right")
+    acknowledge(site, [line], status=403)
+    assert ask(site).json[0]["acknowledge_state"] == "none"
 
 
 def test_what_needs_none_or_is_not_there_is_said_of_each(site: Any) -> None:
