@@ -130,7 +130,7 @@ class Present:
                 todo.update(self._of_gateway.get(name, ()))
         for name, groups in news.heard.items():
             for group, numbers in groups.items():
-                todo.update(self._heard(name, group, numbers, now_s))
+                todo.update(self._heard(name, stations[name], group, numbers, now_s))
         if is_time:
             self._looked_s = now_s
             for followed in self._followed.values():
@@ -179,11 +179,17 @@ class Present:
                 found[row.id] = (before and before.presence, state)
         return found
 
-    def _heard(self, gateway: str, group: Group, numbers: Iterable[int], now_s: float) -> Iterable[str]:
-        """Signals to judge because this group spoke."""
+    def _heard(
+        self, gateway: str, station: Station, group: Group, numbers: Iterable[int], now_s: float
+    ) -> Iterable[str]:
+        """Signals to judge because this group spoke; one that moved meanwhile is its new group's."""
         store = group.store
-        fresh = {uid for number in numbers if (uid := self._uids.get((gateway, store, number))) is not None}
-        for uid in fresh:
+        fresh: set[str] = set()
+        for number in numbers:
+            uid = self._uids.get((gateway, store, number))
+            if uid is None or station.group_of(store, number) is not group:
+                continue
+            fresh.add(uid)
             source = self._source.get(uid)
             if source is None or source.group is not group:
                 if source is not None:

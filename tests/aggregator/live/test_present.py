@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aggregator.gateways.store import Binding, Gateway, SignalRow
@@ -118,7 +118,18 @@ happenings = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
+@example(
+    [
+        ("tail", "a", 1, {1}, 1.0, 0),
+        ("tail", "a", 2, {1}, 2.0, 0),
+        ("tail", "a", 1, {1}, 3.0, 0),
+        ("tail", "a", 2, {1}, 4.0, 0),
+        ("turn", 1.0),
+        ("tail", "a", 1, {1}, 5.0, 0),
+        ("turn", 1.0),
+    ]
+)
 @given(st.lists(happenings, max_size=25))
 def test_judging_only_what_happened_finds_what_judging_everything_finds(story: list[tuple[Any, ...]]) -> None:
     world = World()
