@@ -1,6 +1,6 @@
 """The API for scripts and pages, below /api/v1/, but for the past: that is aggregator.history.views.
 
-Described in docs/live-page.md.
+Described in docs/api.md.
 """
 
 import msgspec

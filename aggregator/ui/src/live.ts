@@ -1,5 +1,5 @@
 // The live channel: one WebSocket a page, a snapshot, then what changed. Everything on a page that
-// moves asks here. Protocol: docs/live-page.md.
+// moves asks here. Protocol: docs/live-channel.md.
 
 import type { ReactiveController, ReactiveControllerHost } from "lit";
 
