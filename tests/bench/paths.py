@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from bench import curves
 from bench.figures import Sheet
 from bench.rig import CONFIGURATION, SECOND_US
 
@@ -41,6 +42,7 @@ def measure(sheet: Sheet) -> None:
     _alarm(sheet)
     _flow(sheet)
     _head_and_tail(sheet)
+    curves.measure(sheet)
 
 
 def _best(call: Callable[[], object], times: int) -> float:
