@@ -104,7 +104,10 @@ export class TrendPage extends Element {
       this.#redraw();
       this.requestUpdate();
     });
-    on(plant, "change", () => this.requestUpdate());
+    on(plant, "change", () => {
+      this.#redraw();
+      this.requestUpdate();
+    });
     on(document, "theme", () => this.#reink());
     on(window, "popstate", () => this.#open());
     on(window, "beforeprint", () => this.#print(true));

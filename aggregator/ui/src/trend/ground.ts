@@ -87,7 +87,7 @@ export function drawGround(canvas: HTMLCanvasElement, ground: Ground, ink: Ink):
   for (const [from, to] of ground.unknown) hatch(pen, between(from, to, plot.top, plot.height), ink.hatch, 4, 12);
   layout.lanes.forEach((rect, i) => {
     const lane = ground.lanes[i]!;
-    for (const one of lane.known) {
+    for (const one of asStates(lane.known)) {
       const exact = between(one.fromMs, one.toMs, rect.top, rect.height);
       if (exact.width <= 0) continue;
       const part = { ...exact, width: Math.max(1.5, exact.width) };
@@ -115,6 +115,17 @@ export function drawGround(canvas: HTMLCanvasElement, ground: Ground, ink: Ink):
     }
     pen.fill();
   }
+}
+
+/** Neighbours in the same state as one. */
+function asStates(known: readonly Stretch[]): Stretch[] {
+  const found: Stretch[] = [];
+  for (const one of known) {
+    const last = found.at(-1);
+    if (last && last.state === one.state && last.toMs === one.fromMs) found[found.length - 1] = { ...last, toMs: one.toMs };
+    else found.push(one);
+  }
+  return found;
 }
 
 const NAME = 13;

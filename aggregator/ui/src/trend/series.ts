@@ -72,9 +72,9 @@ export function scalesOf(
   for (const one of all) {
     if (one.pick.isHidden || one.form === "row") continue;
     const [low, high] = found.get(one.axis) ?? [Infinity, -Infinity];
-    const own = extent(one.curve, window[0] - one.pick.shiftMs, window[1] - one.pick.shiftMs) ?? [Infinity, -Infinity];
-    const zero = one.form === "bar" ? 0 : own[0];
-    found.set(one.axis, [Math.min(low, own[0], zero), Math.max(high, own[1], zero)]);
+    const own = extent(one.curve, window[0] - one.pick.shiftMs, window[1] - one.pick.shiftMs) ?? [];
+    const all = [low, ...own, ...(one.form === "bar" ? [0] : [])]; // bars stand on zero
+    found.set(one.axis, [Math.min(...all), Math.max(high, ...all.slice(1))]);
   }
   return new Map(
     [...found].map(([key, [low, high]]) => {
