@@ -84,7 +84,7 @@ class Desk:
         folder = os.environ.get("FELDWARTE_SHOTS")
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=str(Path(folder) / f"{name}.png"))
+            (Path(folder) / f"{name}.png").write_bytes(page.screenshot())
 
     def close(self) -> None:
         for context in self._contexts:

@@ -353,7 +353,7 @@ export class OverviewPage extends Element {
 /** How far a clock is ahead: `+0.1 s`, `−3.5 s`; beyond two minutes in a larger unit. */
 function offset(us: number): string {
   const s = us / 1e6;
-  if (Math.abs(us) <= CLOCK_OFF_US || Math.abs(s) < 120) return `${seconds.format(s)} s`;
+  if (Math.abs(us) <= CLOCK_OFF_US || Math.abs(s) < 120) return `${seconds.format(s).replace("-", "−")} s`;
   return `${s < 0 ? "−" : "+"}${span(Math.abs(s))}`;
 }
 
