@@ -187,16 +187,20 @@ class Attempts:
             self._note(("pair", name, place), BY_PAIR, now_s)
 
     def forgive(self, name: str, address: str, now_s: float) -> None:
-        """The attempt noted at `now_s` was right after all; earlier wrong ones still count.
+        """The attempt noted at `now_s` was right after all; other wrong ones of the place still count.
 
-        Those of this account from this place are forgotten with it.
+        Those at this account from this place are forgotten with it.
         """
+        self.take_back(name, address, now_s)
+        self._noted.pop(("pair", name, network(address)), None)
+
+    def take_back(self, name: str, address: str, now_s: float) -> None:
+        """The attempt noted at `now_s` was never judged."""
         place = network(address)
-        for key in (("place", place), ("name", name)):
+        for key in (("place", place), ("name", name), ("pair", name, place)):
             at = self._noted.get(key, [])
             if now_s in at:
                 at.remove(now_s)
-        self._noted.pop(("pair", name, place), None)
 
     def _wait_s(self, key: Hashable, limit: Limit, now_s: float) -> float:
         recent = [at for at in self._noted.get(key, ()) if now_s - at < limit.window_s]

@@ -37,6 +37,8 @@ REMEMBERED_US: Final = 30 * 24 * 3600 * US
 """An old link is told to be old for as long."""
 TOUCH_US: Final = 60 * US
 STANDING_S: Final = 1.0
+BUSY_S: Final = 5.0
+"""When to come again if too many sign in at once."""
 
 
 # AccountError (aggregator.accounts.rules)
@@ -59,10 +61,10 @@ class WrongSignIn(AccountError):
 
 
 class TooMany(AccountError):
-    """Wrong too often; wait `wait_s`."""
+    """Wrong too often, or too many at once; wait `wait_s`."""
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"too many wrong attempts; wait {wait_s:.0f} s")
+        super().__init__(f"too many attempts; wait {wait_s:.0f} s")
         self.wait_s = wait_s
 
 
@@ -217,7 +219,7 @@ class Accounts:
         began_s = self._counted(name, caller)
         with reading(self._main) as connection:
             account = store.by_name(_US, connection, name)
-        is_right = passwords.matches(account.password if account else "", password)
+        is_right = self._matches(account.password if account else "", password, name, caller, began_s)
         now_us = self._wall_us()
         if account is None or account.is_disabled or not is_right:
             # A name nobody has may be a password in the wrong field.
@@ -229,9 +231,10 @@ class Accounts:
             raise WrongSignIn("name and password do not let in")
         with self._counting:
             self._attempts.forgive(name, caller.address, began_s)
+        fresh = _hashed(password) if passwords.is_outdated(account.password) else ""
         with writing(self._main) as connection:
-            if passwords.is_outdated(account.password):
-                store.change(_US, connection, account.id, password=passwords.hashed(password))
+            if fresh:
+                store.change(_US, connection, account.id, password=fresh)
             return self._let_in(connection, account, Kind.BROWSER, caller, "signed in")
 
     def note_wrong_token(self, caller: Caller) -> None:
@@ -279,7 +282,7 @@ class Accounts:
             PasswordRefused: `new` will not do.
         """
         began_s = self._counted(guest.account.name, caller)
-        if not passwords.matches(guest.account.password, old):
+        if not self._matches(guest.account.password, old, guest.account.name, caller, began_s):
             raise WrongSignIn("this is not the present password")
         with self._counting:
             self._attempts.forgive(guest.account.name, caller.address, began_s)
@@ -292,6 +295,14 @@ class Accounts:
         """Language of the guest's pages; empty: the browser's."""
         with writing(self._main) as connection:
             store.change(_US, connection, guest.account.id, language=language)
+
+    def _matches(self, stored: str, password: str, name: str, caller: Caller, began_s: float) -> bool:
+        try:
+            return passwords.matches(stored, password)
+        except passwords.Busy as error:
+            with self._counting:
+                self._attempts.take_back(name, caller.address, began_s)
+            raise TooMany(BUSY_S) from error
 
     def _counted(self, name: str, caller: Caller) -> float:
         """Note an attempt, which `forgive` takes back when it was right; gives its time."""
@@ -596,4 +607,11 @@ def _checked_password(password: str, name: str) -> str:
     faults = password_faults(password, name)
     if faults:
         raise PasswordRefused(faults)
-    return passwords.hashed(password)
+    return _hashed(password)
+
+
+def _hashed(password: str) -> str:
+    try:
+        return passwords.hashed(password)
+    except passwords.Busy as error:
+        raise TooMany(BUSY_S) from error

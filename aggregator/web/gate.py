@@ -257,7 +257,7 @@ def _stranger() -> ResponseReturnValue:
 
 def too_many(error: TooMany) -> Response:
     """Answer to whoever was wrong too often."""
-    answer = problem(429, f"Too many wrong attempts; wait {error.wait_s:.0f} s.")
+    answer = problem(429, f"Too many attempts; wait {error.wait_s:.0f} s.")
     answer.headers["Retry-After"] = str(int(error.wait_s) + 1)
     return answer
 

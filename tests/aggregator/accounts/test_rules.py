@@ -162,6 +162,17 @@ def test_a_right_password_takes_back_its_own_attempt_and_leaves_the_others_of_th
     assert not wrong(attempts, "name", "10.0.0.1", 10)  # an own account does not buy more guesses
 
 
+def test_an_attempt_that_was_never_judged_is_taken_back_and_clears_no_other() -> None:
+    attempts = Attempts()
+    for second in range(4):
+        assert wrong(attempts, "anna", "10.0.0.1", second)
+    for second in range(4, 50):
+        assert wrong(attempts, "anna", "10.0.0.1", second)
+        attempts.take_back("anna", "10.0.0.1", second)
+    assert wrong(attempts, "anna", "10.0.0.1", 50)
+    assert not wrong(attempts, "anna", "10.0.0.1", 51)
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "KEPT_MAX", 100)
     attempts = Attempts()

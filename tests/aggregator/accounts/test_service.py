@@ -171,6 +171,20 @@ def test_many_wrong_attempts_at_once_gain_nothing(accounts: Accounts) -> None:
     assert outcomes.count(TooMany) == 7
 
 
+def test_who_comes_while_too_many_sign_in_is_asked_back_and_not_counted_as_wrong(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as crowded:
+        crowded.setattr(passwords, "_queue", threading.BoundedSemaphore(1))
+        with passwords._place():
+            for _ in range(20):
+                with pytest.raises(TooMany) as refusal:
+                    accounts.sign_in("anna", PASSWORD, HERE)
+                assert refusal.value.wait_s == 5
+        assert accounts.sign_in("anna", PASSWORD, HERE)
+    accounts.add(ADMINISTRATION, "bert", PASSWORD, Role.VIEWER)
+
+
 def at_once(tasks: list[Callable[[], None]]) -> None:
     threads = [threading.Thread(target=task) for task in tasks]
     for thread in threads:
