@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--config", type=Path, required=True)
     verb("drivers", _drivers, "drivers, their settings and addresses", "--json")
     verb("devices", _devices, "devices and how they fare", "--data ./data")
+    p = verb(
+        "browse", _browse, "what a device offers to be read", "--data ./data plc 'nsu=urn:maker:plc;s=Pump'"
+    )
+    p.add_argument("device", metavar="DEVICE")
+    p.add_argument("node", nargs="?", metavar="NODE", help="its top if left out")
     verb("status", _status, "how the gateway fares", "--data ./data")
     p = verb("read", _read, "newest values", "--data ./data boiler.t1")
     p.add_argument("signals", nargs="*", metavar="SIGNAL")
@@ -129,6 +134,16 @@ def _devices(arguments: argparse.Namespace) -> int:
         for d in devices
     )
     return _show(arguments, devices, lambda: "\n".join(lines) or "no devices configured")
+
+
+def _browse(arguments: argparse.Namespace) -> int:
+    nodes = ask(arguments.data, "browse", device=arguments.device, node=arguments.node)
+    lines = (
+        f"{'+' if n['has_children'] else ' '} {n['id']:50} {n['name']}"
+        + (f"  {n['type']}{', writable' if n['writable'] else ''}" if n["type"] else "")
+        for n in nodes
+    )
+    return _show(arguments, nodes, lambda: "\n".join(lines) or "nothing there")
 
 
 def _status(arguments: argparse.Namespace) -> int:

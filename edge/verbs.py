@@ -12,6 +12,7 @@ from contract.model.config import ConfigurationError
 from contract.model.quality import Quality
 from contract.segment.layout import Values
 from contract.wire.records import EventKind
+from edge.drivers.driver import DriverError
 from edge.gateway import Gateway
 from edge.historian.layout import HistorianError
 from edge.host.control import Arguments, ControlError, Verb
@@ -20,6 +21,7 @@ from edge.report import Report
 from edge.sync.commands import Failed, Refused
 
 HISTORY_MAX = 200_000
+BROWSE_S = 30.0
 LOCAL = "local"
 """Actor of what is done at the box itself."""
 
@@ -143,6 +145,19 @@ class Verbs:
         """Each device as its supervisor sees it."""
         return [msgspec.to_builtins(s.health()) for s in self.gateway.supervisors.values()]
 
+    async def browse(self, arguments: Arguments) -> object:
+        """What lies below `node` of `device`, or at its top."""
+        device, node = str(arguments["device"]), arguments.get("node")
+        supervisor = self.gateway.supervisors.get(device)
+        if supervisor is None:
+            there = ", ".join(self.gateway.supervisors) or "none"
+            raise ControlError(f"{device}: no such device runs here; there are {there}")
+        try:
+            found = await supervisor.browse(None if node is None else str(node), BROWSE_S)
+        except DriverError as error:
+            raise ControlError(f"{device}: {error}") from error
+        return [msgspec.to_builtins(one) for one in found]
+
     async def reload(self, _arguments: Arguments) -> object:
         """Read the configuration file again and apply the difference."""
         try:
@@ -167,6 +182,7 @@ def verbs_of(
         "verify": v.verify,
         "journal": v.journal,
         "devices": v.devices,
+        "browse": v.browse,
         "reload": v.reload,
     }
 
