@@ -55,6 +55,15 @@ def test_the_reckoning_notices_a_weaker_unit(tmp_path: Path) -> None:
     assert exposure(tmp_path, "feldwarte-edge.service", 15).returncode != 0
 
 
+@pytest.mark.parametrize(
+    "unit", ["feldwarte-edge.service", "feldwarte-ingest.service", "feldwarte-web.service"]
+)
+def test_what_may_hang_is_watched_and_always_started_again(unit: str) -> None:
+    """The machine of the tests has a shorter patience; this is the one that is delivered."""
+    lines = (UNITS / unit).read_text().splitlines()
+    assert {"Type=notify", "WatchdogSec=30", "Restart=always", "StartLimitIntervalSec=0"} <= set(lines)
+
+
 def test_installing_again_keeps_the_operators_options(tmp_path: Path) -> None:
     options = laid(tmp_path) / "etc/feldwarte/centre/options"
     options.write_text("PREPARE_OPTIONS=--host scada.example.org\n")
