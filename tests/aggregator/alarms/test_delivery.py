@@ -153,12 +153,11 @@ def test_a_gateway_that_is_away_gets_it_at_once_when_it_is_back(databases: Datab
         north, south = stage.raised("north", 10) + stage.raised("south", 20)
         stage.acknowledge(north)
         for _ in range(4):  # lost on its way again and again
-            await stage.delivery.turn()
             stage.now_s += 60
+            await stage.delivery.turn()
         stage.broker.there.remove("north")
         stage.broker.taken()
         stage.acknowledge(south)
-        stage.now_s += 60
         await stage.delivery.turn()
         assert [gateway for gateway, _ in stage.broker.taken()] == ["south"], "nobody waits for another one"
         stage.broker.there.add("north")
