@@ -29,6 +29,7 @@ from contract.model.signal import DataType
 
 PAGE = 50_000
 """Samples of all signals of a file read at once: what it takes of our memory."""
+WINDOW_US: Final = 86_400_000_000
 SHEET_ROWS: Final = 1_048_576
 """What a worksheet can hold, its head included."""
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -77,12 +78,23 @@ class Form(NamedTuple):
 def portions(
     scope: Scope, databases: Databases, uid: str, span: tuple[int, int], limit: int, page: int
 ) -> Iterator[history.Samples]:
-    """Samples of one signal; the last portion says where it was cut, if it was."""
-    at_us: int | None = span[0]
-    while at_us is not None and limit > 0:
-        some = history.query(scope, databases, [uid], at_us, span[1], limit=min(page, limit))[uid]
+    """Samples of one signal; the last portion says where it was cut, if it was.
+
+    Asked by windows, which grow while they bring little: no question lists the segments of years.
+    """
+    at_us, to_us = span
+    window_us = WINDOW_US
+    while at_us < to_us and limit > 0:
+        end_us = min(to_us, at_us + window_us)
+        some = history.query(scope, databases, [uid], at_us, end_us, limit=min(page, limit))[uid]
         limit -= len(some.time_us)
-        at_us = some.more_from_us
+        if some.more_from_us is not None:
+            at_us = some.more_from_us
+        else:
+            at_us = end_us
+            window_us *= 2 if len(some.time_us) < page // 4 else 1
+            if limit <= 0 and at_us < to_us:
+                some = some._replace(more_from_us=at_us)
         yield some
 
 

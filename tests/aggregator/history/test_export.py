@@ -231,6 +231,30 @@ def test_a_file_that_nobody_waits_for_is_read_no_further(site: Any, monkeypatch:
     assert next(pages) <= 2
 
 
+def test_samples_years_apart_come_whole_and_with_few_questions(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    year_us = 365 * 86_400 * S
+    times = [T - 8 * year_us, T - 8 * year_us + S, T - 3 * year_us, T]
+    for at, time_us in enumerate(times):
+        site.here.say(site.roof.tail({"roof.collector": float(at)}, time_us))
+    real, questions = history.query, itertools.count()
+
+    def query(*arguments: Any, **named: Any) -> Any:
+        next(questions)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(history, "query", query)
+    ends = {"from": T // 1000 - 10 * 365 * 86_400_000, "to": T // 1000 + 1}
+    said = get(site, "history", signal="roof.collector", **ends).json["signals"]["roof.collector"]
+    assert [sample[0] for sample in said["samples"]] == times
+    assert said["more_from_us"] is None
+    assert next(questions) < 20
+    cut = get(site, "history", signal="roof.collector", limit=3, **ends).json["signals"]["roof.collector"]
+    assert [sample[0] for sample in cut["samples"]] == times[:3]
+    assert times[2] < cut["more_from_us"] <= times[3]
+
+
 # --- Sparklines ------------------------------------------------------------------------------
 
 
