@@ -208,6 +208,14 @@ class Centre:
                 if self.broker is not None and outgoing.topic == topics.CHANGED:
                     self.client("_ingest").publish(outgoing.topic, outgoing.payload)
 
+    def take(self, said: Said) -> None:
+        """Into what the next commit writes, and nowhere else: for very many at once."""
+        self.ingest.take(topics.up(said.gateway, said.lane), pack(said.message), now_us())
+
+    def commit(self) -> None:
+        """Write what was taken; nobody is told."""
+        self.ingest.commit(now_us())
+
     def report(self, speaker: Speaker) -> None:
         """What a gateway says when its session opens."""
         for said in (speaker.birth(), speaker.applied(), speaker.status()):
