@@ -131,39 +131,40 @@ class Past:
         self.missing = [name for name in GATEWAYS if name not in self._state["done"]]
 
     async def bring_in(self) -> None:
-        """One gateway after the other; what fails is said, and tried again by the next start."""
-        for name in self.missing:
+        """All gateways at once; what fails is said, and tried again by the next start."""
+        if self.missing:
             self._keep()
-            folder = self._data / name
-            with suppress(TimeoutError):  # then the importer says what is wrong
-                async with asyncio.timeout(ANSWER_S):
-                    while not (folder / "control.sock").exists():  # noqa: ASYNC110  # another process makes it
-                        await asyncio.sleep(0.1)
-            past = folder / "past.csv"
-            writing = [
-                "-m",
-                "hil.past",
-                *_options(
-                    RECORDING
-                    | {
-                        "--rig": str(HIL / "rigs" / f"{name}.json"),
-                        "--begin": BEGIN,
-                        "--days": str(PAST_DAYS),
-                        "--end": str(self._state["end_ms"]),
-                        "--out": str(past),
-                    }
-                ),
-            ]
-            taking = ["-m", "edge", "import", str(past), "--data", str(folder), "--format", "epoch_ms"]
-            for words in (writing, taking):
-                argv = ["nice", sys.executable, *words]  # what is live goes first
-                with Running(Child("past", argv, folder=HIL.parent), serve.print_line) as running:
-                    if await running.end() != 0:
-                        serve.print_line("past", f"{name}: the recorded days are not complete; see above")
-                        return
-            past.unlink()
-            self._state["done"].append(name)
-            self._keep()
+        async with asyncio.TaskGroup() as tasks:
+            for name in self.missing:
+                tasks.create_task(self._of(name))
+
+    async def _of(self, name: str) -> None:
+        folder = self._data / name
+        past = folder / "past.csv"
+        with suppress(TimeoutError):  # then the importer says what is wrong
+            async with asyncio.timeout(ANSWER_S):
+                while not (folder / "control.sock").exists():  # noqa: ASYNC110  # another process makes it
+                    await asyncio.sleep(0.1)
+        where = {
+            "--rig": str(HIL / "rigs" / f"{name}.json"),
+            "--begin": BEGIN,
+            "--days": str(PAST_DAYS),
+            "--end": str(self._state["end_ms"]),
+            "--out": str(past),
+        }
+        writing = ["-m", "hil.past", *_options(RECORDING | where)]
+        taking = ["-m", "edge", "import", str(past), "--data", str(folder), "--format", "epoch_ms"]
+        for words in (writing, taking):
+            child = Child(
+                name, ["nice", sys.executable, *words], folder=HIL.parent
+            )  # what is live goes first
+            with Running(child, serve.print_line) as running:
+                if await running.end() != 0:
+                    serve.print_line(name, "the recorded days are not complete; the next start goes on")
+                    return
+        past.unlink()
+        self._state["done"].append(name)
+        self._keep()
 
     def _keep(self) -> None:
         write_atomically(self._file, json.dumps(self._state).encode(), 0o600)
