@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from tempfile import TemporaryFile
 from threading import BoundedSemaphore
 from typing import IO, Annotated
@@ -22,6 +21,7 @@ from aggregator.history.cache import Cache
 from aggregator.history.trend import curves
 from aggregator.scope import Right
 from aggregator.web.gate import right, scope
+from aggregator.web.instant import instant
 from aggregator.web.problem import Problem
 from aggregator.web.settings import served
 from contract.history.decimate import POINTS_MIN
@@ -40,7 +40,6 @@ SHEETS_MAX = 2
 """Worksheets written at once: each takes a thread, and a file as long as itself."""
 _sheets = BoundedSemaphore(SHEETS_MAX)
 DEFAULT_SPAN_US = 30 * 60 * 1_000_000
-TIME_MAX_US = 2**62
 
 
 class Sparklines(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,35 +198,3 @@ def _number(name: str, default: int, low: int, high: int, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise Problem(f"{name} is a number of {what}, {low}…{high}", parameter=name, value=text)
     return int(text)
-
-
-def instant(name: str, default_us: int, now_us: int) -> int:
-    """µs UTC of a parameter: ISO 8601 with a zone, ms or µs since 1970, or `-30m` before now.
-
-    Raises:
-        Problem: naming the parameter, the value and what would do.
-    """
-    text = request.args.get(name, "").strip()
-    if not text:
-        return default_us
-    if back := re.fullmatch(r"-([0-9]{1,6})([smhd])", text):
-        return now_us - int(back[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[back[2]] * 1_000_000
-    if re.fullmatch(r"-?[0-9]+", text):
-        number = int(text)
-        if 10**14 <= number <= TIME_MAX_US:
-            return number
-        if 10**11 <= number < 10**14:
-            return number * 1000
-        hint = "numbers are milliseconds or microseconds since 1970; seconds need three zeros more"
-        raise Problem(hint, parameter=name, value=text)
-    try:
-        # In an address "+" means a space: a zone written as +01:00 arrives so.
-        found = datetime.fromisoformat(
-            re.sub(r" (?=[0-9]{2}:?[0-9]{2}$)", "+", text) if "T" in text else text
-        )
-    except ValueError as error:
-        hint = "give ISO 8601 with a zone, as 2026-11-21T12:00:00Z, or milliseconds since 1970, or -30m"
-        raise Problem(hint, parameter=name, value=text) from error
-    if found.tzinfo is None:
-        raise Problem("the time has no zone; add Z or an offset such as +01:00", parameter=name, value=text)
-    return round((found - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)

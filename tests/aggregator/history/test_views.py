@@ -13,8 +13,9 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.history import export, views
+from aggregator.history import export
 from aggregator.history import service as history
+from aggregator.web.instant import instant
 from aggregator.web.problem import Problem
 
 S = 1_000_000
@@ -155,14 +156,14 @@ NOW = 1_795_262_400_000_000  # 2026-11-21T12:00:00Z
 )
 def test_a_time_may_be_written_in_many_ways(site: Any, text: str, expected: int) -> None:
     with site.app.test_request_context("/", query_string={"from": text}):
-        assert views.instant("from", 5, NOW) == expected
+        assert instant("from", 5, NOW) == expected
 
 
 @given(st.text(max_size=40))
 def test_whatever_stands_there_is_a_time_or_a_problem(text: str) -> None:
     with Flask("x").test_request_context("/", query_string={"from": text}):
         try:
-            found = views.instant("from", 5, NOW)
+            found = instant("from", 5, NOW)
         except Problem:
             return
         assert abs(found) < 2**63
