@@ -241,6 +241,8 @@ def test_from_the_link_to_the_first_page_and_what_comes_next(fresh: Fresh) -> No
     assert '<option value="de" lang="de" selected>' in page
     answer = send(client, "/first-run", name="Jürgen", password=PASSWORD, again=PASSWORD, language="de")
     assert answer.headers["Location"] == "/first-steps"
+    with client.session_transaction() as kept:
+        assert set(kept) == {"token", "_permanent"}  # nothing of before the door
     page = client.get("/first-steps").text
     for said in ("aggregator pki gateway", "edge run", "make demo", '<html lang="de"'):
         assert said in page
