@@ -4,6 +4,7 @@ import "./overview.css";
 
 import { html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
+import { guard } from "lit/directives/guard.js";
 import { repeat } from "lit/directives/repeat.js";
 
 import { get } from "../api";
@@ -230,23 +231,34 @@ export class OverviewPage extends Element {
         (site) => site.name,
         (site) => html`<tbody>
           <tr class="site"><th scope="rowgroup" colspan="9">${site.name || t("signals.nowhere")} <span class="quiet">${number(site.members.length)}</span></th></tr>
-          ${repeat(site.members, (one) => one.gateway.id, (one) => this.#row(one))}
+          ${repeat(site.members, (one) => one.gateway.id, (one) => guard(this.#rests(one), () => this.#row(one)))}
         </tbody>`,
       )}
     </table>`;
   }
 
+  /** What a row rests on: of two hundred, only those in which one of these changed are drawn again. */
+  #rests(member: Member): unknown[] {
+    const { gateway, state, figures } = member;
+    const second = this.#grows(member) ? Math.floor(live.nowMs() / 1000) : 0;
+    return [gateway, state, figures, this.messages.get(gateway.id), second];
+  }
+
+  /** Whether the age of its values grows by itself, because nothing newer can be known. */
+  #grows(member: Member): boolean {
+    return isAway(member) || this.failed !== "" || live.lostSinceMs !== null || live.link.broker_lost_us !== null;
+  }
+
   #row(member: Member): TemplateResult {
     const { gateway, state, figures, troubles } = member;
-    const isAway = state?.presence === "lost" || state?.presence === "silent" || Boolean(state?.quiet_us);
-    return html`<tr data-gateway=${gateway.id} data-presence=${state?.presence ?? "unknown"} class=${isAway ? "hatched" : ""}>
+    return html`<tr data-gateway=${gateway.id} data-presence=${state?.presence ?? "unknown"} class=${isAway(member) ? "hatched" : ""}>
       <th scope="row">
         <a href="/gateways/${encodeURIComponent(gateway.id)}">${gateway.name || gateway.id}</a>
         <small class="quiet">${gateway.id}</small>
       </th>
       <td data-label=${t("overview.state")}>${this.#state(member)}</td>
       <td data-label=${t("overview.alarms")}>${this.#alarmCounts(figures)}</td>
-      <td class="number" data-label=${t("overview.tail")}>${this.#tail(member, isAway)}</td>
+      <td class="number" data-label=${t("overview.tail")}>${this.#tail(member)}</td>
       <td class="number" data-label=${t("overview.unsent")}>${this.#unsent(member)}</td>
       <td class="number" data-label=${t("overview.reach")}>${reach(figures)}</td>
       <td class="number" data-label=${t("overview.clock")}>${this.#clock(figures, troubles.includes("clock"))}</td>
@@ -285,11 +297,10 @@ export class OverviewPage extends Element {
   }
 
   /** While values come: their age when the server was asked. Once they stay away it grows by itself. */
-  #tail({ state, figures }: Member, isAway: boolean): string {
-    const tailUs = state?.quiet_us ?? figures?.tail_us;
+  #tail(member: Member): string {
+    const tailUs = member.state?.quiet_us ?? member.figures?.tail_us;
     if (!tailUs) return "–";
-    const isKnown = !isAway && !this.failed && live.lostSinceMs === null && live.link.broker_lost_us === null;
-    return span(((isKnown ? this.#askedUs : live.nowMs() * 1000) - tailUs) / 1e6);
+    return span(((this.#grows(member) ? live.nowMs() * 1000 : this.#askedUs) - tailUs) / 1e6);
   }
 
   #unsent({ state, figures }: Member): TemplateResult | string {
@@ -349,6 +360,9 @@ export class OverviewPage extends Element {
     field.select();
   };
 }
+
+/** Whether nothing comes from it now. */
+const isAway = ({ state }: Member): boolean => state?.presence === "lost" || state?.presence === "silent" || Boolean(state?.quiet_us);
 
 /** How far a clock is ahead: `+0.1 s`, `−3.5 s`; beyond two minutes in a larger unit. */
 function offset(us: number): string {
