@@ -322,6 +322,33 @@ def test_signals_are_found_drawn_otherwise_and_taken_away_again(desk: Desk, plan
     assert address(page)["s"] == ["roof.target~1~bar~2"], "what stays keeps its colour"
 
 
+def test_what_is_shown_is_saved_as_csv_and_as_a_workbook(desk: Desk, plant: Plant) -> None:
+    page = desk.open(
+        plant.web, f"/trend?s=roof.collector&s=roof.flow&{fixed(plant, 290, 310)}", language="de-DE"
+    )
+    drawn(page)
+
+    def saved(kind: str) -> bytes:
+        page.get_by_role("button", name="Als Datei sichern").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("radio", name=kind).check()
+        with page.expect_download() as found:
+            dialog.get_by_role("button", name="Sichern").click()
+        expect(dialog).to_be_hidden()
+        assert found.value.suggested_filename.endswith(f".{kind.lower()}")
+        return Path(found.value.path()).read_bytes()
+
+    lines = saved("CSV").decode("utf-8-sig").splitlines()
+    assert "°C" in "".join(lines[:3]), "the unit stands above"
+    rows = [line.split(";") for line in lines if "2026" in line or re.match(r"20\d\d-", line)]
+    assert len(rows) == 20
+    assert [row[2] for row in rows[:10]] == [
+        repr(plant.collector(290 + i)[1]).replace(".", ",") for i in range(10)
+    ]
+    assert {row[2] for row in rows[10:]} <= {""}, "what is bad has no number"
+    assert saved("XLSX")[:2] == b"PK"
+
+
 def test_what_the_address_asks_in_vain_is_said_and_the_rest_is_shown(desk: Desk, plant: Plant) -> None:
     page = desk.open(plant.web, f"/trend?s=roof.collector&s=gone.signal&s=~~&{fixed(plant)}")
     drawn(page)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { extent, HOLE, inForce, joined, NO_CURVE, nearest, stretches, strokes, Tail, valueAt, type Curve, type Sample } from "../src/trend/curve";
+import { clipped, extent, HOLE, inForce, joined, NO_CURVE, nearest, stretches, strokes, Tail, valueAt, type Curve, type Sample } from "../src/trend/curve";
 
 const BAD = 0x81;
 const DOUBT = 0x43;
@@ -112,6 +112,17 @@ describe("a line", () => {
 
   it("that is shifted is the same line later", () => {
     expect(pairs(strokes(curve([[0, 1], [10, 2]]), false, 10, 1000).sure)).toBe("1000,1 1010,2");
+  });
+});
+
+describe("the points a window needs", () => {
+  const points = Float64Array.from([0, 1, 10, 2, 10, NaN, 20, 3, 30, 4]);
+  it("are those in it and one on either side", () => {
+    expect(pairs(clipped(points, 12, 15))).toBe("| 20,3");
+    expect(pairs(clipped(points, 20, 25))).toBe("| 20,3 30,4");
+    expect(pairs(clipped(points, -9, 99))).toBe(pairs(points));
+    expect(pairs(clipped(points, 40, 50))).toBe("30,4");
+    expect(pairs(clipped(new Float64Array(0), 0, 1))).toBe("");
   });
 });
 

@@ -22,13 +22,13 @@ import { number, span, t } from "../t";
 import { blank, pick, read, written as address, writtenSpan, type Pick, type View } from "../trend/address";
 import { decimals, SWITCH, type Scale } from "../trend/axes";
 import type { Chart, Stroke } from "../trend/chart";
-import { extent, HOLE, nearest, rowAt, strokes, type Stretch, type Strokes } from "../trend/curve";
+import { clipped, extent, HOLE, nearest, rowAt, strokes, type Stretch, type Strokes } from "../trend/curve";
 import type { Changed, Drawn } from "../trend/drawn";
 import type { Exporter } from "../trend/export";
 import { listen } from "../trend/gestures";
 import { drawGlass, type Mark } from "../trend/glass";
 import { drawGround, type Ink } from "../trend/ground";
-import { layoutOf, msOf, partsOf, placed, yOf, type Layout, type PlacedAxis } from "../trend/layout";
+import { belowOf, layoutOf, msOf, partsOf, placed, yOf, type Layout, type PlacedAxis } from "../trend/layout";
 import {
   following, isLive, narrowed, panned, PRESETS, reset, standing, Steps, toggled, wholeOf, windowOf, zoomed, type Period, type Window,
 } from "../trend/period";
@@ -47,6 +47,8 @@ const SAVE_MS = 250;
 const GESTURE_MS = 700;
 const EXAMPLES = 3;
 const BALLOON_MOST = 12;
+/** Height of the lines however much stands beneath them. */
+const LINES_LEAST = 190;
 
 interface Drawing {
   readonly series: readonly Series[];
@@ -209,13 +211,14 @@ export class TrendPage extends Element {
     const [window, whole] = [windowOf(this.view.period, nowMs), wholeOf(this.view.period, nowMs)];
     const ink = (this.#ink ??= inkOf(this));
     const series = this.#series();
-    const box = { left: 0, top: 0, width: surface.clientWidth, height: surface.clientHeight };
     const seen = series.filter((one) => !one.pick.isHidden);
     const lines = seen.filter((one) => one.form !== "row");
     const rows = seen.filter((one) => one.form === "row");
     const known = new Map(seen.map((one) => [one, this.#covered(one, knownOf(one, window))]));
     const unknown = unknownOf([...known.values()], [window[0], Math.min(window[1], nowMs)]);
     const troubled = lines.filter((one) => known.get(one)!.some((part) => isTrouble(part, unknown, window)));
+    surface.style.minHeight = `${(lines.length ? LINES_LEAST : 0) + belowOf(troubled.length, rows.length)}px`;
+    const box = { left: 0, top: 0, width: surface.clientWidth, height: surface.clientHeight };
     const estimate = layoutOf(box, [], lines.length > 0, troubled.length, rows.length);
     const scales = scalesOf(series, window, this.view.bounds, partsOf(estimate.plot.height));
     const axes = placed(this.#axes(scales, lines, ink), box.width);
@@ -231,7 +234,7 @@ export class TrendPage extends Element {
         layout, window, unknown, ticks: ticks.map((tick) => tick.at),
         lanes: troubled.map((one) => ({ colour: ink.lines[one.colour]!, known: known.get(one)! })),
         rows: rows.map((one) => ({
-          name: one.name,
+          name: rows.some((other) => other !== one && other.name === one.name) ? `${one.name} · ${plant.nameOfGateway(one.gateway)}` : one.name,
           colour: ink.lines[one.colour]!,
           known: known.get(one)!,
           say: (part) => {
@@ -253,8 +256,8 @@ export class TrendPage extends Element {
         const shared = { axis, colour: ink.lines[one.colour]!, dash: one.dash, isBar: one.form === "bar", isChosen: keyOf(one.pick) === this.chosen };
         if (one.form === "bar") return [{ ...shared, points: dotsOf(one, window, true), isUnsure: false }];
         return [
-          { ...shared, points: strokes.sure, isUnsure: false },
-          ...(strokes.unsure.length ? [{ ...shared, points: strokes.unsure, isUnsure: true }] : []),
+          { ...shared, points: clipped(strokes.sure, ...window), isUnsure: false },
+          ...(strokes.unsure.length ? [{ ...shared, points: clipped(strokes.unsure, ...window), isUnsure: true }] : []),
         ];
       });
       this.#chart.draw({ layout, window, axes, strokes: list, ticks, ink, font: ink.font }, this.#since);
@@ -612,7 +615,7 @@ export class TrendPage extends Element {
     const isNow = this.hoverMs === null && ruler === null && isLive(this.view.period);
     const atMs = this.hoverMs ?? ruler ?? (isNow ? live.nowMs() : window[1]);
     const series = this.#drawing?.series.length === this.view.picks.length ? this.#drawing.series : this.#series();
-    const isWaiting = this.#supply.isAsking && !series.some((one) => this.#supply.has(one.pick.uid, one.pick.shiftMs));
+    const isWaiting = (this.#supply.isAsking || !plant.isLoaded) && !series.some((one) => this.#supply.has(one.pick.uid, one.pick.shiftMs));
     return html`<div class="plate sheet">
         <div
           class="surface"
@@ -639,13 +642,13 @@ export class TrendPage extends Element {
           <caption class="hidden">${t("trend.legend")}</caption>
           <thead>
             <tr>
-              <th scope="col"><span class="hidden">${t("trend.visible")}</span></th>
+              <th scope="col" class="tick"><span class="hidden">${t("trend.visible")}</span></th>
               <th scope="col">${t("trend.signal")}</th>
               <th scope="col" class="number">${isNow ? t("trend.now") : instant(atMs, zone, window[1] - window[0])}</th>
               ${second === null || ruler === null ? nothing : html`<th scope="col" class="number">${t("trend.second", { span: difference(second - ruler) })}</th>`}
               <th scope="col">${t("trend.quality")}</th>
               <th scope="col" class="number wide">${t("trend.range")}</th>
-              <th scope="col"><span class="hidden">${t("trend.change")}</span></th>
+              <th scope="col" class="acts"><span class="hidden">${t("trend.change")}</span></th>
             </tr>
           </thead>
           <tbody>
@@ -672,10 +675,14 @@ export class TrendPage extends Element {
       <th scope="row">
         <button type="button" class="name" aria-pressed=${key === this.chosen} title=${t("trend.lift")} @click=${() => this.#lift(key)}>
           <span class="chip c${one.colour + 1} d${one.dash} ${one.form}" aria-hidden="true"></span>
-          <span>${name} ${pick.shiftMs ? html`<strong>${t("trend.shift.by", { span: spanWords(writtenSpan(pick.shiftMs)) })}</strong>` : nothing} <span class="quiet">${plant.nameOfGateway(one.gateway)}</span></span>
+          <span class="text">
+            <span class="what">${name}</span>
+            ${pick.shiftMs ? html`<strong>${t("trend.shift.by", { span: spanWords(writtenSpan(pick.shiftMs)) })}</strong>` : nothing}
+            <span class="quiet">${plant.nameOfGateway(one.gateway)}</span>
+          </span>
         </button>
       </th>
-      <td class="number"><span class="value" data-state=${state}><span class="figure">${written(value)}</span>${one.unit && value !== null ? html` <span class="unit">${one.unit}</span>` : nothing}</span></td>
+      <td class="number"><span class="value" data-state=${state}><span class="figure">${written(value)}</span>${one.unit && value !== null && typeof value !== "boolean" ? html` <span class="unit">${one.unit}</span>` : nothing}</span></td>
       ${second === null || ruler === null ? nothing : html`<td class="number">${this.#delta(one, ruler, second)}</td>`}
       <td class="mark"><span class="quality" data-state=${state}><span aria-hidden="true">${STATE_SHAPES[state]}</span> ${word}</span></td>
       <td class="number wide quiet">${this.#rangeOf(one, window)}</td>

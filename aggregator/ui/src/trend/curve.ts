@@ -229,6 +229,21 @@ export function strokes(curve: Curve, isStepped: boolean, untilMs: number, shift
   return { sure: Float64Array.from(sure), unsure: Float64Array.from(unsure), lone: Float64Array.from(lone) };
 }
 
+/** The points a window needs: those in it and one on either side. Nothing is copied. */
+export function clipped(points: Float64Array, fromMs: number, toMs: number): Float64Array {
+  const count = points.length / 2;
+  const at = (ms: number): number => {
+    let [low, high] = [0, count];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (points[2 * middle]! < ms) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  return points.subarray(2 * Math.max(0, at(fromMs) - 1), 2 * Math.min(count, at(toMs) + 1));
+}
+
 /** A stretch of time and what is known in it. */
 export interface Stretch {
   readonly fromMs: number;

@@ -47,6 +47,16 @@ const SIDE_LEAST = 14;
 /** Parts an axis of this height is divided in. */
 export const partsOf = (height: number): number => Math.min(8, Math.max(2, Math.floor(height / 56)));
 
+/** Room for the words of an axis, its name above them among these. */
+const widthOf = (axis: { name: string; labels: readonly string[] }): number =>
+  14 + 7 * Math.max(2, Math.min(8, axis.name.length), ...axis.labels.map((label) => label.length));
+
+/** Height of what lies beneath the lines. */
+export const belowOf = (lanes: number, rows: number): number => {
+  const count = Math.min(lanes, LANES_MOST);
+  return count * LANE_STEP + (count ? 3 : 0) + rows * ROW + TIME_LABELS;
+};
+
 /** Sides and offsets of axes, the first on the left, then turn by turn; in a narrow box two of them are drawn. */
 export function placed(
   axes: readonly { key: string; name: string; scale: Scale; labels: readonly string[]; colour: string }[],
@@ -55,8 +65,7 @@ export function placed(
   const room = { left: 0, right: 0 };
   return axes.map((axis, i) => {
     const side = i % 2 ? "right" : "left";
-    const longest = Math.max(...axis.labels.map((label) => label.length), 2);
-    const width = 14 + 7 * longest;
+    const width = widthOf(axis);
     const offset = room[side];
     const isShown = (boxWidth >= 640 || i < 2) && offset + width < boxWidth * 0.3;
     if (isShown) room[side] += width;
@@ -68,13 +77,12 @@ export function placed(
 export function layoutOf(box: Rect, axes: readonly PlacedAxis[], hasLines: boolean, lanes: number, rows: number): Layout {
   const edge = (side: "left" | "right"): number => {
     const last = axes.filter((axis) => axis.side === side && axis.isShown).at(-1);
-    return last ? last.offset + 14 + 7 * Math.max(...last.labels.map((label) => label.length), 2) : SIDE_LEAST;
+    return last ? last.offset + widthOf(last) : SIDE_LEAST;
   };
   const [left, right] = [edge("left"), edge("right")];
   const width = Math.max(10, box.width - left - right);
   const count = Math.min(lanes, LANES_MOST);
-  const below = count * LANE_STEP + (count ? 3 : 0) + rows * ROW + TIME_LABELS;
-  const height = hasLines ? Math.max(60, box.height - TOP - below) : 0;
+  const height = hasLines ? Math.max(60, box.height - TOP - belowOf(lanes, rows)) : 0;
   const top = hasLines ? TOP : 4;
   const plot = { left, top, width, height };
   let at = top + height + (count ? 3 : 0);

@@ -67,6 +67,7 @@ export function zoneWords(zone: string, ms: number): string {
   const hours = Math.trunc(Math.abs(minutes) / 60);
   const rest = Math.abs(minutes) % 60;
   const sign = minutes < 0 ? "−" : "+";
+  if (zone === "UTC") return zone;
   return `${zone}, UTC${minutes ? `${sign}${hours}${rest ? `:${String(rest).padStart(2, "0")}` : ""}` : ""}`;
 }
 
