@@ -150,6 +150,9 @@ def test_what_the_daemon_takes_of_a_core_is_told_between_two_heartbeats_of_one_r
     assert station.pulse().cpu_share == pytest.approx(0.04)
     station.take_status(status(time_us=NOW + 20 * S, cpu_s=0.1), NOW + 20 * S, 20, retained=False)
     assert station.pulse().cpu_share is None  # begun anew
+    other = Status(gateway="g", online=True, boot="b", time_us=NOW + 30 * S, health=Health(cpu_s=9.0))
+    station.take_status(other, NOW + 30 * S, 30, retained=False)
+    assert station.pulse().cpu_share is None  # another boot
 
 
 def test_readings_of_a_store_that_was_replaced_are_of_the_past() -> None:
