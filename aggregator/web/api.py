@@ -3,6 +3,9 @@
 Described in docs/api.md.
 """
 
+import gzip
+from typing import Final
+
 import msgspec
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
@@ -28,6 +31,11 @@ _STATUS = {
 }
 
 
+PACKED_FROM: Final = 8192
+PACKING: Final = 1
+"""The fastest: 5000 signals take it a few ms, and become less than a tenth of what they were."""
+
+
 class WriteWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST write; the value is in the signal's unit."""
 
@@ -39,6 +47,16 @@ class WriteWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def answer(body: object, status: int = 200) -> Response:
     """JSON."""
     return Response(msgspec.json.encode(body), status, mimetype="application/json")
+
+
+def packed(plain: Response) -> Response:
+    """Compressed where the browser takes it: for long lists on their way to a phone, never for secrets."""
+    plain.vary.add("Accept-Encoding")
+    body = plain.get_data()
+    if len(body) >= PACKED_FROM and request.accept_encodings["gzip"] > 0:
+        plain.set_data(gzip.compress(body, PACKING, mtime=0))
+        plain.content_encoding = "gzip"
+    return plain
 
 
 @api.get("/gateways")
@@ -70,19 +88,27 @@ def structure() -> ResponseReturnValue:
     """What there is, for the pages, at once and without its state; and what one may do."""
     found = served().live.feed(scope()).view().structure
     documents = found.configurations
-    return answer(
-        {
-            "rights": sorted(scope().rights),
-            "gateways": [
-                {"id": one.id, "name": one.name, "site": one.site, "zone": one.zone, "program": one.program}
-                | {"groups": names_of_groups(documents.get(one.id))}
-                for one in found.gateways
-            ],
-            "signals": [
-                one._asdict() | {"step": step_of(documents.get(one.gateway), one.uid)}
-                for one in found.signals
-            ],
-        }
+    return packed(
+        answer(
+            {
+                "rights": sorted(scope().rights),
+                "gateways": [
+                    {
+                        "id": one.id,
+                        "name": one.name,
+                        "site": one.site,
+                        "zone": one.zone,
+                        "program": one.program,
+                    }
+                    | {"groups": names_of_groups(documents.get(one.id))}
+                    for one in found.gateways
+                ],
+                "signals": [
+                    one._asdict() | {"step": step_of(documents.get(one.gateway), one.uid)}
+                    for one in found.signals
+                ],
+            }
+        )
     )
 
 

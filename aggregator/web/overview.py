@@ -14,7 +14,7 @@ from aggregator.alarms.store import Alarm
 from aggregator.gateways.store import Gateway
 from aggregator.live.rules import Pulse
 from aggregator.scope import Right
-from aggregator.web.api import answer
+from aggregator.web.api import answer, packed
 from aggregator.web.gate import right, scope
 from aggregator.web.problem import Problem
 from aggregator.web.settings import served
@@ -35,14 +35,16 @@ def whole() -> ResponseReturnValue:
     view = live.feed(scope()).view()
     pulses = live.pulses(scope())
     counts = count_alarms(view.alarms)
-    return answer(
-        {
-            "now_us": time.time_ns() // 1000,
-            "gateways": {
-                row.id: figures(row, pulses.get(row.id)) | {"alarms": counts.get(row.id, {})}
-                for row in view.structure.gateways
-            },
-        }
+    return packed(
+        answer(
+            {
+                "now_us": time.time_ns() // 1000,
+                "gateways": {
+                    row.id: figures(row, pulses.get(row.id)) | {"alarms": counts.get(row.id, {})}
+                    for row in view.structure.gateways
+                },
+            }
+        )
     )
 
 

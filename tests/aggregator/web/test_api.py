@@ -1,3 +1,4 @@
+import gzip
 from typing import Any
 
 import pytest
@@ -114,3 +115,21 @@ def test_pages_learn_at_once_what_there_is_and_what_one_may_do(site: Any) -> Non
     signals = {one["uid"]: one for one in said["signals"]}
     assert (signals["roof.target"]["group"], signals["roof.target"]["step"]) == ("roof.slow", None)
     assert "value" not in signals["roof.target"]
+
+
+def test_a_long_list_is_packed_for_who_takes_it_so(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = get(site, "structure")
+    assert (plain.content_encoding, plain.headers["Vary"]) == (None, "Accept-Encoding")
+    client = site.app.test_client()
+
+    def asked(accepted: str) -> Any:
+        return client.get("/api/v1/structure", headers={**site.auth, "Accept-Encoding": accepted})
+
+    assert asked("gzip").content_encoding is None  # too short to be worth it
+    monkeypatch.setattr(api, "PACKED_FROM", 100)
+    found = asked("gzip, br")
+    assert found.content_encoding == "gzip"
+    assert len(found.data) < len(plain.data) / 2
+    assert gzip.decompress(found.data) == plain.data
+    assert int(found.headers["Content-Length"]) == len(found.data)
+    assert asked("gzip;q=0").content_encoding is None
