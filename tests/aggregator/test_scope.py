@@ -14,6 +14,7 @@ from aggregator.scope import NOBODY, Forbidden, Right, Scope, process
 UNGUARDED = {
     # adds to the audit trail what a guarded function did, in its transaction
     "aggregator.db.audit.note",
+    "aggregator.alarms.wishes.store.note",
     # arithmetic, no database
     "aggregator.history.store.rows.to_signed",
     "aggregator.history.store.rows.to_unsigned",

@@ -18,9 +18,11 @@ OPTIONS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium; a skip names the package where it is missing, in CI that is a failure."""
+    """Debian's Chromium, gone with its module: Playwright keeps a loop running. A skip names the package
+    where it is missing, in CI that is a failure.
+    """
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("package chromium is missing")

@@ -65,7 +65,7 @@ def test_values_are_scaled_before_they_are_judged_stored_and_shown() -> None:
     assert float(card.kept[0].value[0]) == 80.5
     assert events[0].value == 80.5
     assert made.newest[5] == (SECOND, 80.5, Quality.GOOD)
-    (message,) = tail.take()
+    (message,) = tail.take(1.0)
     assert unpack_tail(message).value.tolist() == [80.5]
 
 
@@ -102,7 +102,7 @@ def test_alarms_go_on_when_the_card_takes_nothing() -> None:
     card.is_full = True
     made.take(poll(1, 90), NOW)
     assert [e.kind for e in events] == [EventKind.RAISED]
-    assert list(tail.take()) == [], "what has no position cannot be told apart later"
+    assert list(tail.take(1.0)) == [], "what has no position cannot be told apart later"
     assert made.position == 0
 
 
@@ -155,5 +155,5 @@ def test_while_no_uplink_serves_the_tail_costs_nothing() -> None:
     made.take(poll(1, 1), NOW)
     made.end_segment(2, 1)
     assert len(card.kept) == 1
-    assert list(tail.take()) == []
+    assert list(tail.take(1.0)) == []
     assert tail._ends == {}

@@ -21,7 +21,7 @@ def faults(address: OpenFields, type_: DataType = DataType.FLOAT, *, writable: b
 def test_drivers_are_found_by_name() -> None:
     assert load("modbus") is Modbus
     assert {"modbus", "simulation"} <= set(names())
-    with pytest.raises(ConfigError, match="no driver 'modbuss'; there are modbus, simulation"):
+    with pytest.raises(ConfigError, match="no driver 'modbuss'; there are modbus, opcua, simulation"):
         load("modbuss")
 
 
