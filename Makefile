@@ -33,8 +33,10 @@ setup:
 demo: setup
 	@$(RUN) -m aggregator demo
 
+# All of them on as many workers as there are cores, file by file; a few by name in one process.
+SPREAD := -n auto --dist loadfile
 test: setup
-	$(RUN) -m pytest $(TESTS)
+	$(RUN) -m pytest $(if $(TESTS),$(TESTS),$(SPREAD))
 
 # $(call tool,COMMAND,PACKAGE): runs the environment's tool, else the one on PATH. A missing tool is
 # a failure in CI, elsewhere a skip that names the package. Each runs, whatever the others found.
@@ -75,7 +77,7 @@ check-ui-tests:
 
 fault: setup
 	@sh setup/packages.sh fault front
-	FAULT_ROUNDS=$(ROUNDS) FAULT_SEED=$(SEED) $(RUN) -m pytest tests/fault -m fault
+	FAULT_ROUNDS=$(ROUNDS) FAULT_SEED=$(SEED) $(RUN) -m pytest tests/fault -m fault $(SPREAD)
 
 bench: setup
 	@mkdir -p build
