@@ -32,6 +32,15 @@ BAD_FROM, BAD_TO = 300, 360
 PEAK = 417
 LONG = "Vorlauftemperaturbegrenzungssollwertabweichung Heizkreisverteiler Nord, Fühler 2"
 
+MARKED = """(share) => {
+  const canvas = document.querySelector('.ground'), x = Math.round(canvas.width * share) - 20;
+  const data = canvas.getContext('2d').getImageData(x, 40, 40, 120).data;
+  let marked = 0;
+  for (let i = 3; i < data.length; i += 4) if (data[i] > 0) marked++;
+  return marked / (40 * 120);
+}"""
+"""How much of the ground is drawn on beneath the lines, at a share of the width."""
+
 Samples = Mapping[str, Sequence[tuple[int, float, int]]]
 
 
@@ -202,6 +211,31 @@ def test_where_history_ends_the_present_goes_on_without_a_hole_or_a_doubled_samp
     desk.check(page)
 
 
+def test_a_gateway_that_falls_silent_leaves_a_hatched_hole_that_stays(desk: Desk, plant: Plant) -> None:
+    def hatched(share: float) -> bool:
+        return float(page.evaluate(MARKED, share)) > 0.2
+
+    now = (now_us() - plant.began_us) // S
+    with plant.speaking(now - 5):
+        page = desk.open(plant.web, "/trend?s=roof.collector&live=15m&width=30s")
+        drawn(page)
+        quality = page.locator("tr[data-uid='roof.collector'] .quality")
+        expect(quality).to_contain_text("good")
+    expect(quality).to_contain_text("old")
+    wait_until(lambda: hatched(0.9), "what nobody knows is hatched")
+    back = (now_us() - plant.began_us) // S
+    plant.say({"roof.collector": [plant.collector(i) for i in range(HISTORY, now - 5)]})
+    with plant.speaking(back + 1):
+        expect(quality).to_contain_text("good")
+        wait_until(lambda: not hatched(0.97), "the line goes on")
+        page.get_by_role("button", name=re.compile("live")).first.click()
+        soon(page, "location.search.includes('window=')")
+        left, right = (datetime.fromisoformat(one) for one in address(page)["window"][0].split("~"))
+        silent_s = (plant.began_us + back * S) / 1e6 + 0.3  # just before it spoke again
+        place = (silent_s - left.timestamp()) / (right - left).total_seconds()
+    assert hatched(place), "what was not known then is not known now"
+
+
 def test_bad_is_a_hatched_break_uncertain_is_dashed_and_the_ruler_says_which(
     desk: Desk, plant: Plant
 ) -> None:
@@ -213,15 +247,8 @@ def test_bad_is_a_hatched_break_uncertain_is_dashed_and_the_ruler_says_which(
     drawn(page)
     expect(page.locator("tr[data-uid='roof.collector'] .quality")).to_contain_text("bad, no communication")
     assert "–" in entry(page, "roof.collector")
-    count = """(share) => {
-      const canvas = document.querySelector('.ground'), x = Math.round(canvas.width * share) - 20;
-      const data = canvas.getContext('2d').getImageData(x, 40, 40, 120).data;
-      let marked = 0;
-      for (let i = 3; i < data.length; i += 4) if (data[i] > 0) marked++;
-      return marked / (40 * 120);
-    }"""
-    assert page.evaluate(count, 0.55) > 0.2
-    assert page.evaluate(count, 0.75) < 0.1
+    assert page.evaluate(MARKED, 0.55) > 0.2
+    assert page.evaluate(MARKED, 0.75) < 0.1
     page.locator("tr[data-uid='roof.flow'] input").check()
     page.keyboard.press("Escape")
     x, y = at(page, 0.97)

@@ -22,6 +22,7 @@ describe("a value axis", () => {
 
   it("does not go below zero without need, and survives nothing and nonsense", () => {
     expect(niceScale(0.2, 9, 5).low).toBe(0);
+    expect(niceScale(0.5, 6, 5).low).toBe(0);
     expect(niceScale(Infinity, -Infinity, 5)).toEqual({ low: 0, high: 1, step: 0.2 });
   });
 

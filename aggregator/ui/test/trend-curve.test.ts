@@ -35,11 +35,23 @@ describe("where history ends and the present begins", () => {
     tail.lose(7000);
     tail.take(sample(9000, 9));
     const holed = joined(history, tail.after(3000));
-    expect([...holed.timeMs]).toEqual([1000, 2000, 3000, 4000, 6000, 9000]);
+    expect([...holed.timeMs]).toEqual([1000, 2000, 3000, 4000, 6001, 9000]);
     expect(holed.quality[4]).toBe(HOLE);
     expect(holed.samples).toBe(5);
     expect(pairs(strokes(holed, false, 9000).sure)).toBe("1000,1 2000,2 3000,3 4000,4");
     expect(pairs(strokes(holed, false, 9000).lone)).toBe("9000,9");
+  });
+
+  it("a silence right behind the last sample is one too, whether history has that sample or the tail", () => {
+    const tail = new Tail();
+    tail.lose(3000);
+    tail.take(sample(9000, 9));
+    expect(pairs(strokes(joined(history, tail.after(3000)), false, 9000).lone)).toBe("9000,9");
+    const other = new Tail();
+    other.take(sample(3000, 3));
+    other.lose(3000);
+    other.take(sample(9000, 9));
+    expect([...joined(history, other.after(-Infinity)).timeMs]).toEqual([1000, 2000, 3000, 3001, 9000]);
   });
 
   it("a hole is none if a sample of before it comes late", () => {

@@ -37,7 +37,7 @@ import { keyOf, knownOf, readingAt, recoloured, scalesOf, seriesOf, unknownOf, t
 import type { SpanDialog } from "../trend/span";
 import { Supply } from "../trend/supply";
 import type { Wanted } from "../trend/timebar";
-import { barInstant, difference, instant, labelledTicks, spanWords, writtenReading, zoneWords } from "../trend/words";
+import { barInstant, clock, difference, instant, labelledTicks, spanWords, writtenReading, zoneWords } from "../trend/words";
 import { knownZone } from "../trend/zone";
 
 /** The library of lines is large: it is fetched beside the data. */
@@ -347,7 +347,8 @@ export class TrendPage extends Element {
       const isThere = Number.isFinite(value) && timeMs !== null && (one.form === "step" || Math.abs(timeMs + one.pick.shiftMs - ms) * layout.plot.width < (window[1] - window[0]) * 3);
       return isThere ? [{ y: yOf(value, scale, layout.plot), colour: this.#ink!.lines[one.colour]! }] : [];
     });
-    return { ms, isFirm, dots, label: isFirm ? instant(ms, this.#zone(), window[1] - window[0]) : "" };
+    const say = layout.box.width < 640 ? clock : instant;
+    return { ms, isFirm, dots, label: isFirm ? say(ms, this.#zone(), window[1] - window[0]) : "" };
   }
 
   #placeBalloon(): void {
@@ -677,13 +678,13 @@ export class TrendPage extends Element {
           <span class="chip c${one.colour + 1} d${one.dash} ${one.form}" aria-hidden="true"></span>
           <span class="text">
             <span class="what">${name}</span>
-            ${pick.shiftMs ? html`<strong>${t("trend.shift.by", { span: spanWords(writtenSpan(pick.shiftMs)) })}</strong>` : nothing}
+            ${pick.shiftMs ? html`<strong>${shiftWords(pick)}</strong>` : nothing}
             <span class="quiet">${plant.nameOfGateway(one.gateway)}</span>
           </span>
         </button>
       </th>
       <td class="number"><span class="value" data-state=${state}><span class="figure">${written(value)}</span>${one.unit && value !== null && typeof value !== "boolean" ? html` <span class="unit">${one.unit}</span>` : nothing}</span></td>
-      ${second === null || ruler === null ? nothing : html`<td class="number">${this.#delta(one, ruler, second)}</td>`}
+      ${second === null || ruler === null ? nothing : html`<td class="number delta">${this.#delta(one, ruler, second)}</td>`}
       <td class="mark"><span class="quality" data-state=${state}><span aria-hidden="true">${STATE_SHAPES[state]}</span> ${word}</span></td>
       <td class="number wide quiet">${this.#rangeOf(one, window)}</td>
       <td class="acts">
@@ -696,7 +697,7 @@ export class TrendPage extends Element {
   #delta(one: Series, ruler: number, second: number): string {
     const by = readingAt(one, second).number - readingAt(one, ruler).number;
     if (one.form === "row") return written(readingAt(one, second).value);
-    return Number.isFinite(by) ? `${by > 0 ? "+" : ""}${number(by).replace("-", "−")}${one.unit ? ` ${one.unit}` : ""}` : "–";
+    return Number.isFinite(by) ? `${by > 0 ? "+" : ""}${number(by)}${one.unit ? ` ${one.unit}` : ""}` : "–";
   }
 
   #rangeOf(one: Series, window: Window): string {
@@ -724,7 +725,7 @@ export class TrendPage extends Element {
       ${seen.slice(0, BALLOON_MOST).map((one) => {
         const at = readingAt(one, ms!);
         const mark = at.state === "good" ? "" : ` ${STATE_SHAPES[at.state]}`;
-        return html`<span><span class="chip c${one.colour + 1} d${one.dash} ${one.form}"></span> <span class="what">${one.name}</span> <b>${writtenReading(at, one)}${mark}</b></span>`;
+        return html`<span><span class="chip c${one.colour + 1} d${one.dash} ${one.form}"></span> <span class="what">${one.name}${one.pick.shiftMs ? `, ${shiftWords(one.pick)}` : ""}</span> <b>${writtenReading(at, one)}${mark}</b></span>`;
       })}
       ${seen.length > BALLOON_MOST ? html`<span class="quiet">${t("trend.more", { count: seen.length - BALLOON_MOST })}</span>` : nothing}
     </div>`;
@@ -785,6 +786,8 @@ export class TrendPage extends Element {
 }
 
 const icon = (path: string): TemplateResult => html`<svg viewBox="0 0 16 16" width="16" height="16" fill="none" stroke="currentColor" stroke-width="1.5"><path d=${path} /></svg>`;
+
+const shiftWords = (pick: Pick): string => t("trend.shift.by", { span: spanWords(writtenSpan(pick.shiftMs)) });
 
 /** Worth a lane beneath the lines: not good, and not what is hatched over all of them anyway. */
 function isTrouble(part: Stretch, unknown: readonly (readonly [number, number])[], window: Window): boolean {

@@ -65,6 +65,7 @@ export class Chart {
           type: "time",
           min: picture.window[0],
           max: picture.window[1],
+          containShape: false, // the window is what it is, bars at its ends are cut
           position: "bottom",
           offset: layout.baseline - plot.top - Math.max(1, plot.height),
           axisLine: { onZero: false, lineStyle: { color: ink.edge } },

@@ -79,10 +79,12 @@ export class Tail {
     return true;
   }
 
-  /** From here on it is not known what the signal was, until the next sample. */
+  /** After this instant it is not known what the signal was, until the next sample. */
   lose(timeMs: number): void {
     const last = this.#samples.at(-1);
-    if (last && last.quality !== HOLE && timeMs > last.timeMs) this.#samples.push({ timeMs, value: null, quality: HOLE });
+    if (last?.quality === HOLE) return;
+    const afterMs = Math.max(timeMs, last?.timeMs ?? -Infinity) + 1;
+    if (Number.isFinite(afterMs)) this.#samples.push({ timeMs: afterMs, value: null, quality: HOLE });
   }
 
   /** Forget what history has by now. */

@@ -30,21 +30,23 @@ export function labelledTicks(window: Window, width: number, zone: string): { at
   if (stepMs >= 28 * DAY) return at.map((ms) => ({ at: ms, label: format(zone, "month", { month: "short", year: "numeric" }).format(ms) }));
   const date = format(zone, span > 300 * DAY ? "full" : "date", span > 300 * DAY ? FULL : DATE);
   if (stepMs >= DAY) return at.map((ms) => ({ at: ms, label: date.format(ms) }));
-  const clock = stepMs < 1000 ? format(zone, "millis", MILLIS) : stepMs < MINUTE ? format(zone, "seconds", SECONDS) : format(zone, "minutes", MINUTES);
+  const time = stepMs < 1000 ? format(zone, "millis", MILLIS) : stepMs < MINUTE ? format(zone, "seconds", SECONDS) : format(zone, "minutes", MINUTES);
   let day = "";
   return at.map((ms) => {
     const today = date.format(ms);
-    const label = today === day ? clock.format(ms) : `${clock.format(ms)}\n${today}`;
+    const label = today === day ? time.format(ms) : `${time.format(ms)}\n${today}`;
     day = today;
     return { at: ms, label };
   });
 }
 
-/** An instant as exact as the window makes sense of. */
-export function instant(ms: number, zone: string, windowMs: number): string {
-  const clock = windowMs < 2 * MINUTE ? format(zone, "millis", MILLIS) : format(zone, "seconds", SECONDS);
-  return `${format(zone, "date", DATE).format(ms)} ${clock.format(ms)}`;
-}
+/** A time of day as exact as the window makes sense of. */
+export const clock = (ms: number, zone: string, windowMs: number): string =>
+  (windowMs < 2 * MINUTE ? format(zone, "millis", MILLIS) : format(zone, "seconds", SECONDS)).format(ms);
+
+/** The same with its day. */
+export const instant = (ms: number, zone: string, windowMs: number): string =>
+  `${format(zone, "date", DATE).format(ms)} ${clock(ms, zone, windowMs)}`;
 
 /** For the ends of the time bar. */
 export const barInstant = (ms: number, zone: string, spanMs: number): string =>
@@ -55,10 +57,10 @@ export function difference(ms: number): string {
   const size = Math.abs(ms);
   const whole = Math.floor(size / 1000);
   const two = (n: number): string => String(n).padStart(2, "0");
-  const clock = `${two(Math.floor(whole / 3600) % 24)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
+  const time = `${two(Math.floor(whole / 3600) % 24)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
   const days = Math.floor(whole / 86_400);
   const rest = size < 10_000 ? `.${String(Math.round(size % 1000)).padStart(3, "0")}` : "";
-  return `${ms < 0 ? "−" : ""}${days ? `${days} ${t("unit.days")} ` : ""}${clock}${rest}`;
+  return `${ms < 0 ? "−" : ""}${days ? `${days} ${t("unit.days")} ` : ""}${time}${rest}`;
 }
 
 /** How far the zone is ahead of UTC, in words: `Europe/Berlin, UTC+1`. */
