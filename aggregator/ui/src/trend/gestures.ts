@@ -39,6 +39,7 @@ export function listen(surface: HTMLElement, wishes: Wishes): () => void {
 
   const press = (event: PointerEvent): void => {
     if (event.button === 2 || down.size === 2) return;
+    surface.dataset["pressed"] = ""; // focused by a pointer: no ring until a key is used
     surface.focus({ preventScroll: true });
     down.set(event.pointerId, event);
     surface.setPointerCapture(event.pointerId);
@@ -113,13 +114,16 @@ export function listen(surface: HTMLElement, wishes: Wishes): () => void {
   const leave = (event: PointerEvent): void => {
     if (!down.size && event.pointerType !== "touch") wishes.hover(null, 0);
   };
+  const key = (): void => {
+    delete surface.dataset["pressed"];
+  };
   const noMenu = (event: Event): void => {
     if (down.size) event.preventDefault();
   };
 
   const listeners: [string, (event: never) => void, AddEventListenerOptions?][] = [
     ["pointerdown", press], ["pointermove", move], ["pointerup", release], ["pointercancel", release],
-    ["pointerleave", leave], ["wheel", wheel, { passive: false }], ["contextmenu", noMenu],
+    ["pointerleave", leave], ["wheel", wheel, { passive: false }], ["contextmenu", noMenu], ["keydown", key],
   ];
   for (const [name, hear, options] of listeners) surface.addEventListener(name, hear as EventListener, options);
   return () => {

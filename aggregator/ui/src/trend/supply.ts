@@ -19,7 +19,7 @@ const MARGIN = 0.2;
 const OVERVIEW_POINTS = 400;
 const OVERVIEW_LINES = 4;
 const FRESH_LEAST_MS = 15_000;
-const FRESH_MOST_MS = 120_000;
+const FRESH_MOST_MS = 60_000;
 const AGAIN_MS = 4000;
 
 /** Fires `change` when there is something else to draw. */
