@@ -10,34 +10,35 @@ import "../trend/timebar";
 
 import { html, nothing, type TemplateResult } from "lit";
 import { customElement, query, state } from "lit/decorators.js";
-import { repeat } from "lit/directives/repeat.js";
 
 import { Element } from "../element";
 import { live, LiveController } from "../live";
 import { empty } from "../parts/empty";
-import { qualityName, STATE_SHAPES, written } from "../parts/marks";
+import { written } from "../parts/marks";
 import { plant } from "../plant";
 import { isDark } from "../theme";
 import { number, span, t } from "../t";
-import { blank, pick, read, written as address, writtenSpan, type Pick, type View } from "../trend/address";
+import { blank, pick, read, written as address, type Pick, type View } from "../trend/address";
 import { decimals, SWITCH, type Scale } from "../trend/axes";
 import type { Chart, Stroke } from "../trend/chart";
-import { clipped, extent, HOLE, nearest, rowAt, strokes, type Stretch, type Strokes } from "../trend/curve";
+import { clipped, HOLE, nearest, rowAt, strokes, type Strokes } from "../trend/curve";
 import type { Changed, Drawn } from "../trend/drawn";
 import type { Exporter } from "../trend/export";
 import { listen } from "../trend/gestures";
 import { drawGlass, type Mark } from "../trend/glass";
-import { drawGround, type Ink } from "../trend/ground";
+import { drawGround, inkOf, type Ink } from "../trend/ground";
+import { balloon, legend } from "../trend/legend";
 import { belowOf, layoutOf, msOf, partsOf, placed, yOf, type Layout, type PlacedAxis } from "../trend/layout";
 import {
-  following, isLive, narrowed, panned, PRESETS, reset, standing, Steps, toggled, wholeOf, windowOf, zoomed, type Period, type Window,
+  following, isLive, narrowed, panned, reset, standing, Steps, toggled, wholeOf, windowOf, zoomed, type Period, type Window,
 } from "../trend/period";
 import { recent, type Picker } from "../trend/picker";
-import { keyOf, knownOf, readingAt, recoloured, scalesOf, seriesOf, unknownOf, type Series } from "../trend/series";
+import { dotsOf, isSparse, isTrouble, keyOf, knownOf, readingAt, recoloured, scalesOf, seriesOf, unknownOf, type Series } from "../trend/series";
 import type { SpanDialog } from "../trend/span";
 import { Supply } from "../trend/supply";
 import type { Wanted } from "../trend/timebar";
-import { barInstant, clock, difference, instant, labelledTicks, spanWords, writtenReading, zoneWords } from "../trend/words";
+import { tools } from "../trend/tools";
+import { barInstant, clock, instant, labelledTicks, writtenReading, zoneWords } from "../trend/words";
 import { knownZone } from "../trend/zone";
 
 /** The library of lines is large: it is fetched beside the data. */
@@ -46,7 +47,6 @@ const charts = import("../trend/chart");
 const SAVE_MS = 250;
 const GESTURE_MS = 700;
 const EXAMPLES = 3;
-const BALLOON_MOST = 12;
 /** Height of the lines however much stands beneath them. */
 const LINES_LEAST = 190;
 
@@ -243,7 +243,7 @@ export class TrendPage extends Element {
           },
         })),
         dots: drawn.flatMap(({ one, axis, strokes }) => {
-          const points = isSparse(one, window, layout) ? dotsOf(one, window) : strokes.lone;
+          const points = isSparse(one, window, layout.plot.width) ? dotsOf(one, window) : strokes.lone;
           return one.form === "bar" ? [] : [{ points, axis: axes[axis]!, colour: ink.lines[one.colour]! }];
         }),
       },
@@ -554,7 +554,25 @@ export class TrendPage extends Element {
     return html`<div class="head">
         <h1>${t("nav.trend")}</h1>
         <button type="button" class="button ${picks.length ? "" : "primary"}" @click=${() => void this.picker.open(picks.map((one) => one.uid))}>${t("trend.pick")}</button>
-        ${picks.length ? this.#tools() : nothing}
+        ${picks.length
+          ? tools({
+              period: this.view.period,
+              hasRuler: this.view.ruler !== null,
+              hasBalloon: this.view.hasBalloon,
+              canBack: this.#steps.canBack,
+              canForth: this.#steps.canForth,
+              follow: (spanMs) => this.#go(following(spanMs)),
+              toggle: () => this.#go(toggled(this.view.period, live.nowMs())),
+              between: () => void this.spans.open(wholeOf(this.view.period, live.nowMs()), this.#zone()),
+              zoom: (factor) => this.#go(zoomed(this.view.period, factor, this.#middle())),
+              undo: () => this.#undo(),
+              redo: () => this.#redo(),
+              reset: () => this.#go(reset(this.view.period)),
+              rule: () => this.#rule(this.view.ruler === null ? this.#snapped(this.#middle()) : null),
+              toggleBalloon: () => this.#show({ hasBalloon: !this.view.hasBalloon }),
+              save: () => this.#export(),
+            })
+          : nothing}
       </div>
       ${this.faults.length ? html`<p class="notice" role="alert">${t("trend.fault", { parts: this.faults.join("  ") })}</p>` : nothing}
       ${plant.trouble && !plant.isLoaded ? html`<p class="error" role="alert">${t("trend.unread", { text: plant.trouble })}</p>` : nothing}
@@ -568,40 +586,6 @@ export class TrendPage extends Element {
       <fw-span @span=${(event: CustomEvent<Window>) => this.#go(standing(event.detail))}></fw-span>
       <fw-export></fw-export>
       <p class="hidden" role="status">${this.spoken}</p>`;
-  }
-
-  #tools(): TemplateResult {
-    const { period, ruler, hasBalloon } = this.view;
-    const isFollowing = isLive(period);
-    const tool = (name: string, shape: string | TemplateResult, act: () => void, rest: { pressed?: boolean; disabled?: boolean } = {}) => html`<button
-      type="button"
-      class="button icon"
-      data-tool=${name}
-      aria-label=${t(`trend.tool.${name}`)}
-      title=${t(`trend.tool.${name}`)}
-      aria-pressed=${rest.pressed === undefined ? nothing : rest.pressed}
-      ?disabled=${rest.disabled ?? false}
-      @click=${act}
-    ><span aria-hidden="true">${shape}</span></button>`;
-    return html`<div class="tools presets" role="group" aria-label=${t("trend.presets")}>
-        ${PRESETS.map(
-          ([name, ms]) => html`<button type="button" class="button" aria-pressed=${isFollowing && period.spanMs === ms} @click=${() => this.#go(following(ms))}>${t(`trend.preset.${name}`)}</button>`,
-        )}
-      </div>
-      <div class="tools" role="group" aria-label=${t("trend.time")}>
-        <button type="button" class="button" aria-pressed=${isFollowing} title=${t("trend.live.title")} @click=${() => this.#go(toggled(period, live.nowMs()))}>
-          <span aria-hidden="true">${isFollowing ? "●" : "○"}</span> ${t("trend.live")}
-        </button>
-        <button type="button" class="button" aria-haspopup="dialog" @click=${() => void this.spans.open(wholeOf(period, live.nowMs()), this.#zone())}>${t("trend.between")}</button>
-      </div>
-      <div class="tools" role="group" aria-label=${t("trend.tools")}>
-        ${tool("in", "+", () => this.#go(zoomed(period, 0.5, this.#middle())))} ${tool("out", "−", () => this.#go(zoomed(period, 2, this.#middle())))}
-        ${tool("undo", "↶", () => this.#undo(), { disabled: !this.#steps.canBack })} ${tool("redo", "↷", () => this.#redo(), { disabled: !this.#steps.canForth })}
-        ${tool("reset", "⟷", () => this.#go(reset(period)))}
-        ${tool("ruler", icon("M8 1v14M5.5 8h5"), () => this.#rule(ruler === null ? this.#snapped(this.#middle()) : null), { pressed: ruler !== null })}
-        ${tool("balloon", icon("M2 2.5h12v8H8l-3.5 3v-3H2zM5 5.5h6M5 8h4"), () => this.#show({ hasBalloon: !hasBalloon }), { pressed: hasBalloon })}
-        ${tool("export", icon("M8 2v8M4.5 6.5 8 10l3.5-3.5M2.5 13.5h11"), () => this.#export())} ${tool("print", icon("M4.5 5.5v-4h7v4M4.5 11.5h-3v-6h13v6h-3M4.5 9.5h7v5h-7z"), () => window.print())}
-      </div>`;
   }
 
   #middle(): number {
@@ -632,79 +616,19 @@ export class TrendPage extends Element {
           <div class="lines" aria-hidden="true"></div>
           <canvas class="glass" aria-hidden="true"></canvas>
           ${isWaiting ? html`<p class="waiting quiet">${t("trend.reading")}</p>` : nothing}
-          ${this.#balloon(series)}
+          ${balloon(this.view.hasBalloon && this.#box === null ? this.hoverMs : null, (ms) => instant(ms, zone, window[1] - window[0]), series)}
         </div>
         <p class="hidden" id="trend-keys">${t("trend.keys")}</p>
         <fw-timebar @window=${this.#barred}></fw-timebar>
         <p class="foot quiet"><span>${t("trend.zone", { zone: zoneWords(zone, window[1]) })}</span> ${this.#remarks(series)}</p>
       </div>
-      <div class="plate legend">
-        <table>
-          <caption class="hidden">${t("trend.legend")}</caption>
-          <thead>
-            <tr>
-              <th scope="col" class="tick"><span class="hidden">${t("trend.visible")}</span></th>
-              <th scope="col">${t("trend.signal")}</th>
-              <th scope="col" class="number">${isNow ? t("trend.now") : instant(atMs, zone, window[1] - window[0])}</th>
-              ${second === null || ruler === null ? nothing : html`<th scope="col" class="number">${t("trend.second", { span: difference(second - ruler) })}</th>`}
-              <th scope="col">${t("trend.quality")}</th>
-              <th scope="col" class="number wide">${t("trend.range")}</th>
-              <th scope="col" class="acts"><span class="hidden">${t("trend.change")}</span></th>
-            </tr>
-          </thead>
-          <tbody>
-            ${repeat(series, (one) => keyOf(one.pick), (one) => this.#entry(one, atMs, isNow, window))}
-          </tbody>
-        </table>
-      </div>`;
-  }
-
-  #entry(one: Series, atMs: number, isNow: boolean, window: Window): TemplateResult {
-    const { pick, name } = one;
-    const { ruler, second } = this.view;
-    const isKnown = plant.signalOf.has(pick.uid) || !plant.isLoaded;
-    const shown = live.of(pick.uid);
-    const isPresent = isNow && !pick.shiftMs && shown.state !== "none";
-    const at = readingAt(one, atMs);
-    const state = isPresent ? shown.state : at.state;
-    const quality = isPresent ? shown.quality : at.quality;
-    const value = isPresent ? shown.value : at.value;
-    const word = !isKnown ? t("trend.unknown") : state === "stale" ? t("state.stale") : state === "none" ? t("trend.nothing") : qualityName(quality);
-    const key = keyOf(pick);
-    return html`<tr data-uid=${pick.uid} data-state=${state} data-hidden=${pick.isHidden} ?data-chosen=${key === this.chosen}>
-      <td class="tick"><label><input type="checkbox" aria-label=${t("trend.see", { name })} .checked=${!pick.isHidden} @change=${() => this.#change(pick, { isHidden: !pick.isHidden })} /></label></td>
-      <th scope="row">
-        <button type="button" class="name" aria-pressed=${key === this.chosen} title=${t("trend.lift")} @click=${() => this.#lift(key)}>
-          <span class="chip c${one.colour + 1} d${one.dash} ${one.form}" aria-hidden="true"></span>
-          <span class="text">
-            <span class="what">${name}</span>
-            ${pick.shiftMs ? html`<strong>${shiftWords(pick)}</strong>` : nothing}
-            <span class="quiet">${plant.nameOfGateway(one.gateway)}</span>
-          </span>
-        </button>
-      </th>
-      <td class="number"><span class="value" data-state=${state}><span class="figure">${written(value)}</span>${one.unit && value !== null && typeof value !== "boolean" ? html` <span class="unit">${one.unit}</span>` : nothing}</span></td>
-      ${second === null || ruler === null ? nothing : html`<td class="number delta">${this.#delta(one, ruler, second)}</td>`}
-      <td class="mark"><span class="quality" data-state=${state}><span aria-hidden="true">${STATE_SHAPES[state]}</span> ${word}</span></td>
-      <td class="number wide quiet">${this.#rangeOf(one, window)}</td>
-      <td class="acts">
-        <button type="button" class="button icon" aria-label=${t("trend.draw", { name })} title=${t("trend.draw", { name })} @click=${() => this.#edit(one)}><span aria-hidden="true">⚙</span></button>
-        <button type="button" class="button icon" aria-label=${t("trend.drop", { name })} title=${t("trend.drop", { name })} @click=${() => this.#change(pick, null)}><span aria-hidden="true">✕</span></button>
-      </td>
-    </tr>`;
-  }
-
-  #delta(one: Series, ruler: number, second: number): string {
-    const by = readingAt(one, second).number - readingAt(one, ruler).number;
-    if (one.form === "row") return written(readingAt(one, second).value);
-    return Number.isFinite(by) ? `${by > 0 ? "+" : ""}${number(by)}${one.unit ? ` ${one.unit}` : ""}` : "–";
-  }
-
-  #rangeOf(one: Series, window: Window): string {
-    if (one.form === "row") return "";
-    const shift = one.pick.shiftMs;
-    const found = extent(one.curve, window[0] - shift, window[1] - shift);
-    return found ? `${number(found[0])} … ${number(found[1])}` : "–";
+      ${legend({
+        series, window, isNow, atMs, ruler, second, chosen: this.chosen,
+        when: isNow ? t("trend.now") : instant(atMs, zone, window[1] - window[0]),
+        change: (pick, change) => this.#change(pick, change),
+        lift: (key) => this.#lift(key),
+        edit: (one) => this.#edit(one),
+      })}`;
   }
 
   /** What was not given, and how exact instants are. */
@@ -713,22 +637,6 @@ export class TrendPage extends Element {
     const coarse = Math.max(0, ...series.map((one) => one.curve.coarseMs));
     return html`${coarse > 0 ? html`<span>${t("trend.coarse", { span: span(coarse / 1000) })}</span>` : nothing}
       ${missing.length ? html`<span class="error">${t("trend.missing", { reason: [...new Set(missing.map((one) => one.reason))].slice(0, 2).join("; ") })}</span>` : nothing}`;
-  }
-
-  #balloon(series: readonly Series[]): TemplateResult {
-    const ms = this.hoverMs;
-    const isShown = ms !== null && this.view.hasBalloon && this.#box === null;
-    const seen = isShown ? series.filter((one) => !one.pick.isHidden) : [];
-    const window = this.#window();
-    return html`<div class="balloon" aria-hidden="true" ?hidden=${!isShown}>
-      ${isShown ? html`<strong>${instant(ms, this.#zone(), window[1] - window[0])}</strong>` : nothing}
-      ${seen.slice(0, BALLOON_MOST).map((one) => {
-        const at = readingAt(one, ms!);
-        const mark = at.state === "good" ? "" : ` ${STATE_SHAPES[at.state]}`;
-        return html`<span><span class="chip c${one.colour + 1} d${one.dash} ${one.form}"></span> <span class="what">${one.name}${one.pick.shiftMs ? `, ${shiftWords(one.pick)}` : ""}</span> <b>${writtenReading(at, one)}${mark}</b></span>`;
-      })}
-      ${seen.length > BALLOON_MOST ? html`<span class="quiet">${t("trend.more", { count: seen.length - BALLOON_MOST })}</span>` : nothing}
-    </div>`;
   }
 
   #empty(): TemplateResult {
@@ -783,45 +691,4 @@ export class TrendPage extends Element {
     const uids = [...new Set(this.view.picks.filter((one) => !one.isHidden && plant.signalOf.has(one.uid)).map((one) => one.uid))];
     void this.exporter.open({ uids, window: this.#window(), zone: this.#zone(), points: Math.min(4000, Math.round(drawing.layout.plot.width * 1.5)) });
   }
-}
-
-const icon = (path: string): TemplateResult => html`<svg viewBox="0 0 16 16" width="16" height="16" fill="none" stroke="currentColor" stroke-width="1.5"><path d=${path} /></svg>`;
-
-const shiftWords = (pick: Pick): string => t("trend.shift.by", { span: spanWords(writtenSpan(pick.shiftMs)) });
-
-/** Worth a lane beneath the lines: not good, and not what is hatched over all of them anyway. */
-function isTrouble(part: Stretch, unknown: readonly (readonly [number, number])[], window: Window): boolean {
-  if (part.state === "good") return false;
-  if (part.state !== "none") return true;
-  const slack = (window[1] - window[0]) / 300;
-  return part.toMs - part.fromMs > slack && !unknown.some(([from, to]) => part.fromMs >= from - slack && part.toMs <= to + slack);
-}
-
-/** Few enough that each sample can be seen. */
-function isSparse(one: Series, window: Window, layout: Layout): boolean {
-  const shift = one.pick.shiftMs;
-  const count = rowAt(one.curve.timeMs, window[1] - shift) - rowAt(one.curve.timeMs, window[0] - shift);
-  return count > 0 && count * 14 < layout.plot.width;
-}
-
-/** Samples within a window as points; of bars, doubtful ones too. */
-function dotsOf(one: Series, window: Window, isAll = false): Float64Array {
-  const { timeMs, value, quality } = one.curve;
-  const shift = one.pick.shiftMs;
-  const found: number[] = [];
-  const end = isAll ? timeMs.length : Math.min(timeMs.length, rowAt(timeMs, window[1] - shift) + 1);
-  for (let i = isAll ? 0 : rowAt(timeMs, window[0] - shift); i < end; i++)
-    if (quality[i]! < 128 && !Number.isNaN(value[i]!)) found.push(timeMs[i]! + shift, value[i]!);
-  return Float64Array.from(found);
-}
-
-/** The colours of the theme in force, for canvases. */
-function inkOf(element: HTMLElement): Ink {
-  const style = getComputedStyle(element);
-  const of = (name: string): string => style.getPropertyValue(name).trim();
-  return {
-    text: of("--text"), quiet: of("--quiet"), rule: of("--rule"), edge: of("--edge"), plate: of("--plate"), hatch: of("--hatch"), bad: of("--bad"), focus: of("--focus"),
-    font: style.fontFamily,
-    lines: Array.from({ length: 8 }, (_, i) => of(`--s${i + 1}`)),
-  };
 }

@@ -18,6 +18,17 @@ export interface Ink {
   readonly lines: readonly string[];
 }
 
+/** The colours of the theme in force, for canvases. */
+export function inkOf(element: HTMLElement): Ink {
+  const style = getComputedStyle(element);
+  const of = (name: string): string => style.getPropertyValue(name).trim();
+  return {
+    text: of("--text"), quiet: of("--quiet"), rule: of("--rule"), edge: of("--edge"), plate: of("--plate"), hatch: of("--hatch"), bad: of("--bad"), focus: of("--focus"),
+    font: style.fontFamily,
+    lines: Array.from({ length: 8 }, (_, i) => of(`--s${i + 1}`)),
+  };
+}
+
 export interface Row {
   readonly name: string;
   readonly colour: string;

@@ -2,7 +2,7 @@
 
 import { COLOURS, type Form, type Pick } from "./address";
 import { axisKey, fixedScale, formOf, niceScale, type Kind, type Scale } from "./axes";
-import { extent, inForce, stretches, valueAt, type Curve, type Stretch } from "./curve";
+import { extent, inForce, rowAt, stretches, valueAt, type Curve, type Stretch } from "./curve";
 import type { Plain } from "../live";
 import type { Window } from "./period";
 
@@ -149,3 +149,29 @@ export function readingAt(one: Series, chartMs: number): Reading {
 const numberOf = (value: Plain): number => (typeof value === "number" || typeof value === "boolean" ? Number(value) : NaN);
 const stateOf = (quality: number, value: Plain): Stretch["state"] =>
   quality >= 128 || value === null ? "bad" : quality >= 64 ? "uncertain" : "good";
+
+/** Worth a lane beneath the lines: not good, and not what is hatched over all of them anyway. */
+export function isTrouble(part: Stretch, unknown: readonly (readonly [number, number])[], window: Window): boolean {
+  if (part.state === "good") return false;
+  if (part.state !== "none") return true;
+  const slack = (window[1] - window[0]) / 300;
+  return part.toMs - part.fromMs > slack && !unknown.some(([from, to]) => part.fromMs >= from - slack && part.toMs <= to + slack);
+}
+
+/** Few enough that each sample can be seen. */
+export function isSparse(one: Series, window: Window, width: number): boolean {
+  const shift = one.pick.shiftMs;
+  const count = rowAt(one.curve.timeMs, window[1] - shift) - rowAt(one.curve.timeMs, window[0] - shift);
+  return count > 0 && count * 14 < width;
+}
+
+/** Samples within a window as points; of bars, doubtful ones too. */
+export function dotsOf(one: Series, window: Window, isAll = false): Float64Array {
+  const { timeMs, value, quality } = one.curve;
+  const shift = one.pick.shiftMs;
+  const found: number[] = [];
+  const end = isAll ? timeMs.length : Math.min(timeMs.length, rowAt(timeMs, window[1] - shift) + 1);
+  for (let i = isAll ? 0 : rowAt(timeMs, window[0] - shift); i < end; i++)
+    if (quality[i]! < 128 && !Number.isNaN(value[i]!)) found.push(timeMs[i]! + shift, value[i]!);
+  return Float64Array.from(found);
+}
