@@ -5,13 +5,13 @@ only where a signal moved to another gateway. Whether a claim counts is decided 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, insert, select, true, update
 
 from aggregator.db import audit
-from aggregator.db.engine import Connection
+from aggregator.db.engine import Connection, Row
 from aggregator.db.schema import binding, gateway, group_binding, message, signal
 from aggregator.scope import Right, Scope, needs
 from contract.model.config import Configuration
@@ -45,8 +45,9 @@ class Gateway(NamedTuple):
 
 
 class InForce(NamedTuple):
-    """The configuration of a gateway, as it said itself; `faults` are of a newer one it refused."""
+    """A gateway with its configuration, as it said itself; `faults` are of a newer one it refused."""
 
+    gateway: Gateway
     document: bytes | None
     digest: str
     applied_us: int | None
@@ -356,15 +357,15 @@ def put_applied(
 def in_force(scope: Scope, connection: Connection, gateway_id: str) -> InForce | None:
     """The configuration of a gateway of the scope; None: there is no such gateway."""
     g = gateway.c
-    query = select(g.applied, g.applied_digest, g.applied_us, g.refused, g.faults, g.boot).where(
-        g.tenant_id == scope.tenant, g.id == gateway_id, _in_sites(scope)
-    )
+    query = select(gateway).where(g.tenant_id == scope.tenant, g.id == gateway_id, _in_sites(scope))
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
     document = None if row.applied is None else bytes(row.applied)
     faults = row.faults.split("\n") if row.faults else []
-    return InForce(document, row.applied_digest, row.applied_us, row.refused, faults, row.boot)
+    return InForce(
+        _gateway_of(row), document, row.applied_digest, row.applied_us, row.refused, faults, row.boot
+    )
 
 
 def _name_signals_again(scope: Scope, connection: Connection, gateway_id: str) -> None:
@@ -463,22 +464,23 @@ def gateways(scope: Scope, connection: Connection) -> list[Gateway]:
     """Gateways of the scope, by id."""
     g = gateway.c
     query = select(gateway).where(g.tenant_id == scope.tenant, _in_sites(scope)).order_by(g.id)
-    return [
-        Gateway(
-            row.id,
-            row.site,
-            row.name,
-            row.zone,
-            row.first_seen_us,
-            row.last_seen_us,
-            row.online,
-            row.store,
-            row.program,
-            row.applied_digest,
-            None if row.status is None else _status.decode(row.status),
-        )
-        for row in connection.execute(query)
-    ]
+    return [_gateway_of(row) for row in connection.execute(query)]
+
+
+def _gateway_of(row: Row[Any]) -> Gateway:
+    return Gateway(
+        row.id,
+        row.site,
+        row.name,
+        row.zone,
+        row.first_seen_us,
+        row.last_seen_us,
+        row.online,
+        row.store,
+        row.program,
+        row.applied_digest,
+        None if row.status is None else _status.decode(row.status),
+    )
 
 
 @needs(Right.VIEW)

@@ -27,10 +27,9 @@ def one(gateway_id: str) -> ResponseReturnValue:
     databases = served().databases
     found = gateways.in_force(scope(), databases, gateway_id)
     view = served().live.feed(scope()).view()
-    row = next((one for one in view.structure.gateways if one.id == gateway_id), None)
-    if found is None or row is None:
+    if found is None:
         raise Problem("no such gateway; see /api/v1/gateways", status=404, parameter="id", value=gateway_id)
-    state = view.gateways.get(gateway_id)
+    row, state = found.gateway, view.gateways.get(gateway_id)
     events = alarms.events(scope(), databases, gateway_id=gateway_id, limit=EVENTS)
     return answer(
         {

@@ -20,8 +20,9 @@ OPTIONS = (
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, gone with its module: Playwright keeps a loop running. A skip names the package
-    where it is missing, in CI that is a failure.
+    """Debian's Chromium; where it is missing a skip names the package, in CI that is a failure.
+
+    Gone with its module: Playwright keeps a loop running meanwhile.
     """
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:

@@ -33,6 +33,8 @@ export interface Link {
 /** The alarm that the strip shows. */
 export interface NewestAlarm {
   gateway: string;
+  gateway_name: string;
+  zone: string;
   source: string;
   message: string;
   number: number;
@@ -40,6 +42,7 @@ export interface NewestAlarm {
   priority: number;
   text: string;
   signal: string;
+  signal_name: string;
   raised_us: number;
   is_standing: boolean;
 }

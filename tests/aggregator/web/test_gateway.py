@@ -19,3 +19,10 @@ def test_an_unknown_gateway_is_named(site: Any) -> None:
     answer = site.app.test_client().get("/api/v1/gateways/nobody", headers=site.auth)
     assert answer.status_code == 404
     assert answer.json["error"]["value"] == "nobody"
+
+
+def test_its_figures_are_those_of_the_newest_heartbeat(site: Any) -> None:
+    for unsent in (3, 5):
+        site.here.say(site.roof.status(unsent_segments=unsent))
+        said = site.app.test_client().get("/api/v1/gateways/solar-roof", headers=site.auth).json
+        assert said["status"]["health"]["unsent_segments"] == unsent

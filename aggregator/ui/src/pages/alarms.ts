@@ -239,7 +239,7 @@ export class AlarmsPage extends Element {
       <span ?data-waits=${isOpen(alarm)}>${priorityMark(alarm.priority)}</span>
       <time title=${fullMoment(alarm.raised_us, alarm.zone)}>${moment(alarm.raised_us, alarm.zone, nowMs)}</time>
       <span class="text">${alarm.text || alarm.message} ${alarm.value === null ? nothing : html`<span class="seen quiet">${written(alarm.value)} ${alarm.unit}</span>`}</span>
-      <span class="where quiet">
+      <span class="where quiet" title=${`${alarm.gateway_name || alarm.gateway} · ${alarm.signal_name || alarm.signal}`}>
         <a href=${`/gateways/${encodeURIComponent(alarm.gateway)}`}>${alarm.gateway_name || alarm.gateway}</a>${alarm.area ? ` · ${alarm.area}` : nothing}${alarm.signal
           ? html` · <a href=${`/trend?s=${encodeURIComponent(alarm.signal)}`}>${alarm.signal_name || alarm.signal}</a>`
           : nothing}

@@ -5,7 +5,6 @@ import { customElement, state } from "lit/decorators.js";
 
 import { Element } from "../element";
 import { live, LiveController } from "../live";
-import { plant } from "../plant";
 import { moment, number, t } from "../t";
 import { acknowledge, remark } from "./acknowledge";
 import { priorityMark } from "./marks";
@@ -17,7 +16,7 @@ export class Strip extends Element {
 
   constructor() {
     super();
-    new LiveController(this, () => [], (change) => change.alarms || change.structure);
+    new LiveController(this, () => [], (change) => change.alarms);
   }
 
   override connectedCallback(): void {
@@ -37,10 +36,10 @@ export class Strip extends Element {
     return html`<div class="strip" ?data-calm=${!newest} role="region" aria-label=${t("alarms.title")}>
       ${newest
         ? html`<span class="mark" ?data-waits=${summary.unacknowledged > 0}>${priorityMark(newest.priority)}</span>
-            <time>${moment(newest.raised_us, plant.zone(newest.gateway), live.nowMs())}</time>
+            <time>${moment(newest.raised_us, newest.zone, live.nowMs())}</time>
             <a class="what" href="/alarms">
               <strong>${newest.text || newest.message || newest.number}</strong>
-              <span class="quiet">${plant.nameOfGateway(newest.gateway)}${newest.signal ? ` · ${plant.nameOfSignal(newest.signal)}` : nothing}</span>
+              <span class="quiet">${newest.gateway_name || newest.gateway}${newest.signal ? ` · ${newest.signal_name || newest.signal}` : nothing}</span>
             </a>`
         : html`<span aria-hidden="true">○</span> <span class="what quiet">${t("alarms.none")}</span>`}
       <span class="counts" aria-live="polite">
@@ -71,7 +70,7 @@ export class Strip extends Element {
     if (!newest || this.isSending) return;
     this.isSending = true;
     try {
-      this.said = remark(await acknowledge([newest]), plant.zone(newest.gateway));
+      this.said = remark(await acknowledge([newest]), newest.zone);
     } catch (error) {
       this.said = t("alarms.failed", { text: (error as Error).message });
     } finally {
