@@ -112,6 +112,7 @@ class Live:
         self._databases = databases
         self._wall_us, self._monotonic_s = wall_us, monotonic_s
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._stations: dict[str, Station] = {}
         self._present_stores: dict[str, int] = {}
         self._link = Link(wall_us())
@@ -296,14 +297,17 @@ class Live:
         scope.require(Right.VIEW)
         reach = (scope.tenant, scope.sites)
         feed = self._feeds.get(reach)
-        if feed is None:
-            fresh = Feed(scope._replace(rights=frozenset({Right.VIEW}), actor="live"))
-            self._read(fresh)
-            with self._lock:
-                feed = self._feeds.setdefault(reach, fresh)
-                if feed is fresh:
+        if feed is not None:
+            return feed
+        with self._making:  # the first one reads; who comes meanwhile waits instead of reading as well
+            feed = self._feeds.get(reach)
+            if feed is None:
+                feed = Feed(scope._replace(rights=frozenset({Right.VIEW}), actor="live"))
+                self._read(feed)
+                with self._lock:
                     now_us, now_s = self._wall_us(), self._monotonic_s()
                     feed.turn(self._stations, self._link, News(), now_us, now_s, only_fill=True)
+                    self._feeds[reach] = feed
         return feed
 
     def pulses(self, scope: Scope) -> dict[str, Pulse]:
