@@ -10,6 +10,7 @@ import msgspec
 BUILT = Path(__file__).parent / "static" / "dist"
 ADDRESS = "/static/dist/"
 SHELL = "src/shell.ts"
+DESK = "src/desk.ts"
 PLAIN = "src/plain.css"
 
 
@@ -17,6 +18,7 @@ class _Chunk(msgspec.Struct):
     file: str
     css: Sequence[str] = ()
     imports: Sequence[str] = ()
+    dynamic: Sequence[str] = msgspec.field(default=(), name="dynamicImports")
 
 
 class Assets(NamedTuple):
@@ -28,13 +30,14 @@ class Assets(NamedTuple):
 
 
 def assets(page: str, language: str) -> Assets:
-    """What a page of the shell needs: the page's own part and its words are fetched at once, not in turn."""
+    """What a page of the shell needs, its own parts and its words: fetched at once, not in turn."""
     chunks = _manifest()
     if SHELL not in chunks:
         return Assets()
-    wanted = [SHELL, f"../web/languages/{language}.json"]
+    wanted = [SHELL, DESK, f"../web/languages/{language}.json"]
     if page:
-        wanted.append(f"src/pages/{page}.ts")
+        own = f"src/pages/{page}.ts"
+        wanted += [own, *(chunks[own].dynamic if own in chunks else ())]
     styles: dict[str, None] = {}
     scripts: dict[str, None] = {}
     for name in wanted:

@@ -27,7 +27,7 @@ async function checked(answer: Response): Promise<Response> {
 
 /** GET JSON. */
 export async function get<T>(address: string, signal?: AbortSignal): Promise<T> {
-  const answer = await checked(await fetch(address, { headers: { Accept: "application/json" }, ...(signal && { signal }) }));
+  const answer = await checked(await fetch(address, signal ? { signal } : {}));
   return (await answer.json()) as T;
 }
 

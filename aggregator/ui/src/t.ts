@@ -34,12 +34,20 @@ export function fill(text: string, values: Filling): string {
 
 // --- Numbers ------------------------------------------------------------------------------------
 
-const sixDigits = new Intl.NumberFormat(language, { maximumSignificantDigits: 6 });
-const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
+// Made when first used: a formatter costs tens of milliseconds on a phone, before anything is painted.
+let sixDigits: Intl.NumberFormat | undefined;
+let whole: Intl.NumberFormat | undefined;
+let collator: Intl.Collator | undefined;
 
 /** A number in the user's way: six significant digits, integers whole. */
 export const number = (value: number): string =>
-  Number.isInteger(value) ? whole.format(value) : sixDigits.format(value);
+  Number.isInteger(value)
+    ? (whole ??= new Intl.NumberFormat(language, { maximumFractionDigits: 0 })).format(value)
+    : (sixDigits ??= new Intl.NumberFormat(language, { maximumSignificantDigits: 6 })).format(value);
+
+/** Order of names as people expect it: by the language, numbers by value. */
+export const compare = (a: string, b: string): number =>
+  (collator ??= new Intl.Collator(language, { numeric: true })).compare(a, b);
 
 /** A count of bytes, in powers of ten. */
 export function bytes(count: number): string {

@@ -15,7 +15,7 @@ import { CLOCK_OFF_US, countsOf, fleetOf, troublesOf, type Figures, type Member,
 import { presenceMark, priorityMark } from "../parts/marks";
 import { wordsOf } from "../parts/tree";
 import { plant } from "../plant";
-import { bytes, language, moment, number, span, t } from "../t";
+import { bytes, compare, language, moment, number, span, t } from "../t";
 
 interface Message {
   time_us: number;
@@ -38,7 +38,6 @@ const SOON_MS = 400;
 const ALARM_MS = 1_000;
 const ASKED_MAX = 60;
 const LONG_S = 3650 * 86_400;
-const compare = new Intl.Collator(language, { numeric: true }).compare;
 const percent = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
 const seconds = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1, signDisplay: "exceptZero" });
 

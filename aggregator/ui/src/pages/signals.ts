@@ -16,10 +16,9 @@ import { rowsOf, treeOf, wordsOf, type Branch, type Leaf, type Row, type Tree } 
 import { offsetsOf, rowAt, rowsOnScreen, type Span } from "../parts/window";
 import { attemptMark, openWrite, writes } from "../parts/write";
 import { plant, type Signal } from "../plant";
-import { fullMoment, language, moment, number, span, t } from "../t";
+import { compare, fullMoment, moment, number, span, t } from "../t";
 
 const WATCH_PAUSE_MS = 120;
-const compare = new Intl.Collator(language, { numeric: true }).compare;
 
 @customElement("fw-signals")
 export class SignalsPage extends Element {

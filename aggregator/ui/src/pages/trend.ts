@@ -41,8 +41,10 @@ import { tools } from "../trend/tools";
 import { barInstant, clock, instant, labelledTicks, writtenReading, zoneWords } from "../trend/words";
 import { knownZone } from "../trend/zone";
 
-/** The library of lines is large: it is fetched beside the data. */
-const charts = import("../trend/chart");
+let loading: Promise<typeof import("../trend/chart")> | undefined;
+
+/** The library of lines is large: it is fetched beside the data, and run once these were asked for. */
+const charts = (): Promise<typeof import("../trend/chart")> => (loading ??= import("../trend/chart"));
 
 const SAVE_MS = 250;
 const GESTURE_MS = 700;
@@ -116,7 +118,8 @@ export class TrendPage extends Element {
     on(window, "afterprint", () => this.#print(false));
     const ticker = setInterval(() => this.#tick(), 500);
     this.#ends.push(() => clearInterval(ticker));
-    void charts.then(() => this.requestUpdate());
+    const start = setTimeout(() => void charts().then(() => this.requestUpdate()));
+    this.#ends.push(() => clearTimeout(start));
   }
 
   override disconnectedCallback(): void {
@@ -249,7 +252,7 @@ export class TrendPage extends Element {
       },
       ink,
     );
-    void charts.then(({ Chart }) => {
+    void charts().then(({ Chart }) => {
       if (!this.host || this.#drawing?.layout !== layout) return;
       this.#chart ??= new Chart(this.host);
       const list = drawn.flatMap(({ one, axis, strokes }): Stroke[] => {
