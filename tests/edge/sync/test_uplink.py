@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import aiomqtt
 import pytest
@@ -177,6 +177,16 @@ async def centre(broker: Broker) -> AsyncIterator[Centre]:
             listening.cancel()
 
 
+async def ended(running: asyncio.Task[None]) -> None:
+    """As the daemon ends its tasks: one cancellation may be swallowed by `wait_for` of Python 3.11."""
+    doomed: set[asyncio.Task[Any]] = {running}
+    while not running.done():
+        for task in doomed:
+            task.cancel()
+        await asyncio.wait([running], timeout=0.5)
+        doomed = asyncio.all_tasks() - {asyncio.current_task()}
+
+
 def play(
     broker: Broker,
     stores: Stores,
@@ -199,8 +209,7 @@ def play(
             try:
                 await story(playing, tail)
             finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+                await ended(running)
 
     asyncio.run(both())
     return outbox
@@ -372,8 +381,7 @@ def test_after_the_broker_came_back_empty_everything_starts_anew(broker: Broker)
                 await c.say(ingest=2, session=(await c.born()).session, segments=0)
                 await c.until(lambda: sorted(set(c.seqs(Up.SEGMENT))) == [1, 2, 3], "all segments again")
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await ended(running)
 
     asyncio.run(story())
 
@@ -395,8 +403,7 @@ def test_a_missing_identity_is_named_and_waited_for(
         )
         running = asyncio.create_task(uplink.run())
         await asyncio.to_thread(wait_until, lambda: bool(caplog.records), "a line in the log")
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await ended(running)
 
     asyncio.run(story())
     assert "ca.pem is missing" in caplog.text
