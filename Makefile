@@ -33,9 +33,8 @@ setup:
 demo: setup
 	@$(RUN) -m aggregator demo
 
-# All of them on one worker more than there are cores, for they wait for processes half their time,
-# file by file; a few by name in one process.
-SPREAD = -n $(shell expr $$(nproc) + 1) --dist loadfile
+# All of them on as many workers as there are cores, file by file; a few by name in one process.
+SPREAD := -n auto --dist loadfile
 test: setup
 	$(RUN) -m pytest $(if $(TESTS),$(TESTS),$(SPREAD))
 

@@ -118,12 +118,14 @@ class Client:
         self.wait_for(lambda: mid in self._reasons, f"SUBACK for {topic}")
         return self._reasons.pop(mid)
 
-    def wait_for(self, condition: Callable[[], object], what: str = "a message") -> None:
+    def wait_for(
+        self, condition: Callable[[], object], what: str = "a message", within_s: float = TIMEOUT_S
+    ) -> None:
         """Receive until the condition holds."""
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {TIMEOUT_S} s: {what}")
+                raise AssertionError(f"not within {within_s} s: {what}")
             self._client.loop(0.05)
 
     def topics(self) -> list[str]:

@@ -85,6 +85,10 @@ def at(broker: Broker, gateway: FakeGateway) -> Iterator[Client]:
         yield client
 
 
+BACK_S = 40.0
+"""Ingest backs off between attempts; on a busy machine a broker takes a few of them to come back."""
+
+
 def hear(client: Client, gateway: FakeGateway) -> None:
     while client.messages:
         gateway.hear(client.messages.pop(0).payload)
@@ -106,7 +110,7 @@ def deliver(client: Client, gateway: FakeGateway) -> None:
             hear(client, gateway)
             return gateway.answered
 
-        client.wait_for(answered)
+        client.wait_for(answered, "an answer; ingest may be waiting to connect again", BACK_S)
         for message in gateway.owed():
             client.publish(*message)
 
