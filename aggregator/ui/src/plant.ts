@@ -92,10 +92,6 @@ class Plant extends EventTarget {
     return this.gatewayOf.get(gateway)?.zone ?? "";
   }
 
-  nameOfSignal(uid: string): string {
-    return this.signalOf.get(uid)?.name || uid;
-  }
-
   nameOfGateway(id: string): string {
     return this.gatewayOf.get(id)?.name || id;
   }
